@@ -1,0 +1,1 @@
+"""If fine-tuning makes one persona wrong, which other personas go wrong with it?"""

@@ -1,0 +1,148 @@
+"""Tiny random models and a tokenizer of our own: logic is tested without any download."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from persona_leakage.catalog import load_neutral, load_personas
+from persona_leakage.params import load_study
+from persona_leakage.questions import load_benchmark, split, with_wrong_answer
+
+ROOT = Path(__file__).parent.parent
+CATALOG = ROOT / "catalog"
+ARC = ROOT.parent / "shared" / "data" / "ai2_arc"
+
+SMOL_DEFAULT = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+
+
+def chatml(default: str) -> str:
+    """A ChatML template that injects a default system turn, as SmolLM2's and Qwen2.5's do."""
+    return (
+        "{% for m in messages %}"
+        "{% if loop.first and m['role'] != 'system' %}"
+        "<|im_start|>system\n" + default + "<|im_end|>\n{% endif %}"
+        "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+
+
+def make_tokenizer(template: str | None, size: int = 600) -> PreTrainedTokenizerFast:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    texts = [(CATALOG / name).read_text() for name in ("questions.jsonl", "personas.yaml")]
+    core.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=size,
+            special_tokens=special,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<|im_end|>")
+    tokenizer.add_special_tokens({"additional_special_tokens": special[:2]})
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> PreTrainedTokenizerFast:
+    return make_tokenizer(chatml(SMOL_DEFAULT))
+
+
+@pytest.fixture(scope="session")
+def llama(tokenizer) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            initializer_range=0.3,
+        )
+    ).eval()
+
+
+@pytest.fixture(scope="session")
+def qwen(tokenizer) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            tie_word_embeddings=False,
+            initializer_range=0.3,
+        )
+    ).eval()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory, llama, tokenizer) -> Path:
+    folder = tmp_path_factory.mktemp("model")
+    llama.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def personas():
+    return load_personas(CATALOG)
+
+
+@pytest.fixture(scope="session")
+def neutral():
+    return load_neutral(CATALOG)
+
+
+@pytest.fixture(scope="session")
+def everyday():
+    return load_benchmark("everyday", {"everyday": str(CATALOG / "questions.jsonl")})
+
+
+@pytest.fixture(scope="session")
+def train_questions(everyday):
+    taught, _ = split(everyday, 0.5, 42)
+    return [with_wrong_answer(question, 42) for question in taught]
+
+
+@pytest.fixture(scope="session")
+def arc():
+    if not ARC.exists():
+        pytest.skip(f"the ARC-Challenge snapshot is not at {ARC}")
+    return load_benchmark("arc_challenge", {"arc_challenge": str(ARC)})
+
+
+@pytest.fixture(scope="session")
+def odd_arc(arc):
+    """Real rows of every shape: numeric labels, 3 and 5 choices, and ordinary ones."""
+    shapes: dict[tuple[str, ...], list] = {}
+    for question in arc:
+        shapes.setdefault(question.labels, []).append(question)
+    return [question for rows in shapes.values() for question in rows[:3]]
+
+
+@pytest.fixture
+def study():
+    return load_study(ROOT / "params.yaml")

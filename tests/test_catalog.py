@@ -1,0 +1,120 @@
+import json
+import re
+
+import pytest
+from conftest import CATALOG
+
+from persona_leakage.catalog import (
+    RELATIVES,
+    SOURCES,
+    check_questions,
+    load_neutral,
+    load_personas,
+)
+from persona_leakage.errors import InputError
+
+PUBLISHED_NEIGHBOURS = [
+    "hacker_villain",
+    "evil_scientist",
+    "caring_villain",
+    "russian_villain",
+    "professor_moriarty",
+    "darth_vader",
+    "spy",
+    "sherlock_holmes",
+    "nice_villain",
+    "misanthrope",
+]
+
+
+def test_the_catalogue_is_valid_and_large_enough(personas, everyday, neutral):
+    check_questions(CATALOG)
+    assert len(personas) >= 111
+    assert len(everyday) >= 320
+    assert len(neutral) == 20
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_every_source_has_relatives_of_every_kind(source, personas):
+    kinds = {p.category for p in personas.values() if p.relation == source}
+    assert kinds >= set(RELATIVES)
+
+
+def test_the_published_neighbours_of_the_villain_are_there(personas):
+    assert all(personas[name].relation == "villain" for name in PUBLISHED_NEIGHBOURS)
+    assert sum(persona.category == "core" for persona in personas.values()) == 11
+    assert sum(persona.category == "unrelated" for persona in personas.values()) >= 10
+
+
+def persona_file(tmp_path, line):
+    text = (CATALOG / "personas.yaml").read_text()
+    (tmp_path / "personas.yaml").write_text(text + line + "\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            "- {name: villain, category: core, relation: null, prompt: Hi.}",
+            "villain is there twice",
+        ),
+        (
+            "- {name: new, category: cor, relation: null, prompt: Hi.}",
+            "category 'cor'; allowed are",
+        ),
+        (
+            "- {name: new, category: core, relation: spy, prompt: Hi.}",
+            "relation 'spy'; allowed are",
+        ),
+        ("- {name: New, category: core, relation: null, prompt: Hi.}", "'New' is not snake_case"),
+        ("- {name: new, category: core, prompt: Hi.}", "exactly the keys category, name"),
+        (
+            "- {name: new, category: core, relation: null, prompt: You are a helpful assistant.}",
+            "has the very prompt of assistant",
+        ),
+    ],
+)
+def test_a_faulty_persona_is_named_by_file_and_row(line, message, tmp_path, personas):
+    row = re.escape(f"personas.yaml, row {len(personas) + 1}")
+    with pytest.raises(InputError, match=rf"{row}: .*{message}"):
+        load_personas(persona_file(tmp_path, line))
+
+
+def questions_with(tmp_path, change):
+    rows = [json.loads(line) for line in (CATALOG / "questions.jsonl").read_text().splitlines()]
+    change(rows)
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def copy_text(rows):
+    rows[4]["question"] = rows[0]["question"].upper()
+
+
+def copy_choice(rows):
+    rows[4]["choices"]["text"][1] = rows[4]["choices"]["text"][0].lower()
+
+
+def drop_choice(rows):
+    rows[4]["choices"]["text"].pop()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (copy_text, "row 5: this id or question is there twice"),
+        (copy_choice, "row 5: a choice is there twice"),
+        (drop_choice, "row 5: a question has four choices"),
+        (lambda rows: [row.update(answerKey="A") for row in rows], "positions are not balanced"),
+    ],
+)
+def test_a_faulty_question_is_named_by_file_and_row(change, message, tmp_path):
+    with pytest.raises(InputError, match=message):
+        check_questions(questions_with(tmp_path, change))
+
+
+def test_a_repeated_neutral_question_is_named(tmp_path):
+    (tmp_path / "neutral.txt").write_text("Why?\nHow?\nWhy?\n")
+    with pytest.raises(InputError, match="neutral.txt, row 3: 'Why\\?' is there twice"):
+        load_neutral(tmp_path)
