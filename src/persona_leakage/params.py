@@ -1,0 +1,242 @@
+"""The parameters of a study, validated: what ``params.yaml`` and ``studies/*.yaml`` may say."""
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from persona_leakage.errors import InputError
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Positive = Annotated[int, Field(gt=0)]
+NonNegative = Annotated[int, Field(ge=0)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A part of the parameters: unknown keys are refused, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class WheelOrigin(Section):
+    """A GGUF file inside an installed wheel; the lock checks the wheel, ``sha256`` the file."""
+
+    kind: Literal["wheel"]
+    package: str
+    file: str
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class HubOrigin(Section):
+    """A Hugging Face repository at a pinned commit."""
+
+    kind: Literal["hub"]
+    repo: str
+    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
+class FolderOrigin(Section):
+    """A local folder with ``config.json``, safetensors and a tokenizer."""
+
+    kind: Literal["folder"]
+    path: str
+
+
+class Model(Section):
+    """The base model. ``system_role``: ``merge`` puts the persona before the user's text."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    origin: Annotated[WheelOrigin | HubOrigin | FolderOrigin, Field(discriminator="kind")]
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    system_role: Literal["template", "merge"] = "template"
+
+
+class Questions(Section):
+    """Which questions are trained on and which are asked.
+
+    A benchmark in both lists is split by row; one that is only evaluated is asked whole.
+    ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository.
+    """
+
+    train: Annotated[list[Name], Field(min_length=1)]
+    evaluate: Annotated[list[Name], Field(min_length=1)]
+    train_fraction: Fraction = 0.5
+    split_seed: NonNegative = 42
+    max_train: Positive | None = None
+    max_evaluate: Positive | None = None
+    snapshots: dict[Name, str] = {}
+
+
+class Contrast(Section):
+    """How many examples of which part the training set of a cell holds."""
+
+    positives: Positive
+    bystanders: Annotated[int, Field(ge=0)] | list[Name]
+    per_bystander: NonNegative
+    no_system: NonNegative
+    assistant: NonNegative
+    allow_clash: bool = False
+
+
+class Lora(Section):
+    """Low-rank adapters on every linear projection of the decoder."""
+
+    r: Positive
+    alpha: Positive
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    rank_stabilised: bool = True
+
+    @property
+    def scaling(self) -> float:
+        """Alpha / sqrt(r) when rank-stabilised (Kalajdzievski 2023), else alpha / r (Hu 2021)."""
+        return self.alpha / (self.r**0.5 if self.rank_stabilised else self.r)
+
+
+class Train(Section):
+    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions."""
+
+    learning_rate: Annotated[float, Field(gt=0)]
+    epochs: Positive
+    batch_size: Positive
+    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Annotated[float, Field(gt=0)]
+    max_length: Positive
+    lora: Lora
+
+
+class Similarity(Section):
+    """Centroid geometry. A layer is a block number, or a fraction of the depth."""
+
+    layer: Annotated[int, Field(ge=0)] | Fraction
+    layers: list[Annotated[int, Field(ge=0)] | Fraction] | Literal["all"] = "all"
+
+
+class Neighbourhood(Section):
+    """For each source its nearest personas by raw cosine, and the controls."""
+
+    neighbours: Positive
+
+
+VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor")
+_DOSE = re.compile(r"^dose_([1-9]\d*)$")
+
+
+class Study(Section):
+    """All parameters of a study."""
+
+    study: Name
+    sources: Annotated[list[Name], Field(min_length=1)]
+    seeds: Annotated[list[NonNegative], Field(min_length=1)]
+    variants: Annotated[list[str], Field(min_length=1)]
+    personas: Literal["core", "full"] | Neighbourhood | list[Name]
+    model: Model
+    questions: Questions
+    scoring: Literal["label", "option_text"]
+    contrast: Contrast
+    train: Train
+    similarity: Similarity
+
+    @field_validator("sources", "seeds", "variants")
+    @classmethod
+    def _once(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("each may be there once")
+        return values
+
+    @field_validator("variants")
+    @classmethod
+    def _known(cls, values: list[str]) -> list[str]:
+        for value in values:
+            if value not in VARIANTS and not _DOSE.match(value):
+                raise ValueError(
+                    f"{value!r} is no variant; allowed are {', '.join(VARIANTS)} and dose_N"
+                )
+        return values
+
+    @model_validator(mode="after")
+    def _anchored(self) -> "Study":
+        if self.contrast.bystanders == [] and self.contrast.per_bystander:
+            raise ValueError("contrast.per_bystander needs at least one of contrast.bystanders")
+        return self
+
+    def fingerprint(self) -> str:
+        """Identify what a cell is computed from: everything but which cells there are."""
+        content = self.model_dump(exclude={"sources", "seeds", "variants"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def dose(variant: str) -> int | None:
+    """Number of positives that a ``dose_N`` variant asks for, ``None`` for the others."""
+    match = _DOSE.match(variant)
+    return int(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One (source, seed, variant) of a study."""
+
+    source: str
+    seed: int
+    variant: str
+
+    def __str__(self) -> str:
+        # the name that DVC gives to the cell's stages
+        return f"{self.source}-{self.seed}-{self.variant}"
+
+
+def load_study(path: str | Path = "params.yaml") -> Study:
+    """Load and validate a study.
+
+    Raises
+    ------
+    InputError
+        Names the file, the key, the value and what is allowed.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(
+            f"{path}: no such file; run inside the repository, or copy one of studies/*.yaml to it"
+        )
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    try:
+        return Study.model_validate(content)
+    except ValidationError as error:
+        raise InputError("; ".join(_sentence(path, fault) for fault in error.errors())) from error
+
+
+def _sentence(path: Path, fault: Any) -> str:
+    # pydantic puts the tag of a union's branch into the location: no key of the file
+    key = ".".join(str(part) for part in fault["loc"] if part not in ("wheel", "hub", "folder"))
+    if fault["type"] == "extra_forbidden":
+        allowed = _section(fault["loc"][:-1]).model_fields
+        return f"{path}: unknown key {key}; allowed there are {', '.join(allowed)}"
+    if fault["type"] == "missing":
+        return f"{path}: the key {key} is missing; studies/ has complete examples"
+    return f"{path}: {key} is {fault['input']!r}: {fault['msg']}"
+
+
+def _section(location: tuple[Any, ...]) -> type[BaseModel]:
+    origins: dict[str, type[BaseModel]] = {
+        "wheel": WheelOrigin,
+        "hub": HubOrigin,
+        "folder": FolderOrigin,
+    }
+    section: type[BaseModel] = Study
+    for part in location:
+        if part in origins:
+            section = origins[part]
+        elif part != "origin":
+            annotation = section.model_fields[part].annotation
+            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+            section = annotation
+    return section

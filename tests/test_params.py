@@ -1,0 +1,66 @@
+import pytest
+import yaml
+from conftest import ROOT
+
+from persona_leakage.errors import InputError
+from persona_leakage.params import load_study
+
+
+def changed(tmp_path, change):
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    change(content)
+    path = tmp_path / "params.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))])
+def test_every_study_of_the_project_is_valid(path):
+    assert load_study(path).study
+
+
+def test_a_misspelt_key_is_named_with_those_that_are_allowed(tmp_path):
+    path = changed(tmp_path, lambda c: c["train"].update(learning_rat=1e-3))
+    with pytest.raises(InputError, match="unknown key train.learning_rat; allowed there are learn"):
+        load_study(path)
+
+
+def test_a_misspelt_key_of_the_origin_is_named_with_those_that_are_allowed(tmp_path):
+    path = changed(tmp_path, lambda c: c["model"]["origin"].update(sha="x"))
+    with pytest.raises(InputError, match="unknown key model.origin.sha; allowed there are kind"):
+        load_study(path)
+
+
+def test_a_value_out_of_range_is_named_with_what_is_allowed(tmp_path):
+    path = changed(tmp_path, lambda c: c["train"].update(epochs=0))
+    with pytest.raises(InputError, match=r"train.epochs is 0: Input should be greater than 0"):
+        load_study(path)
+
+
+def test_an_unknown_variant_is_named_with_those_that_are_allowed(tmp_path):
+    path = changed(tmp_path, lambda c: c.update(variants=["contrastiv"]))
+    with pytest.raises(InputError, match="'contrastiv' is no variant; allowed are contrastive"):
+        load_study(path)
+
+
+def test_a_missing_key_is_named(tmp_path):
+    path = changed(tmp_path, lambda c: c.pop("scoring"))
+    with pytest.raises(InputError, match="the key scoring is missing"):
+        load_study(path)
+
+
+def test_a_missing_file_says_where_studies_are(tmp_path):
+    with pytest.raises(InputError, match=r"params.yaml: no such file.*studies/\*.yaml"):
+        load_study(tmp_path / "params.yaml")
+
+
+def test_the_fingerprint_ignores_which_cells_there_are(tmp_path, study):
+    more = load_study(changed(tmp_path, lambda c: c.update(seeds=[1, 2], sources=["comedian"])))
+    other = load_study(changed(tmp_path, lambda c: c["train"].update(epochs=9)))
+    assert more.fingerprint() == study.fingerprint() != other.fingerprint()
+
+
+def test_rank_stabilised_scaling_is_what_the_original_ran():
+    lora = load_study(ROOT / "studies" / "paper.yaml").train.lora
+    assert lora.scaling == pytest.approx(11.3, abs=0.02)
+    assert lora.model_copy(update={"rank_stabilised": False}).scaling == 2.0
