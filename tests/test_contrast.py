@@ -1,0 +1,136 @@
+from collections import Counter
+
+import pytest
+from conftest import SMOL_DEFAULT, chatml, make_tokenizer
+
+from persona_leakage.catalog import Persona
+from persona_leakage.contrast import build, bystanders, manifest
+from persona_leakage.errors import InputError
+from persona_leakage.params import Cell, Contrast
+
+PAPER = Contrast(positives=200, bystanders=2, per_bystander=200, no_system=100, assistant=100)
+VILLAIN = Cell("villain", 42, "contrastive")
+QWEN_DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+
+
+def parts(examples):
+    return Counter(example.part for example in examples)
+
+
+def test_the_paper_design_has_800_examples_in_its_parts(personas, train_questions):
+    examples = build(PAPER, VILLAIN, personas, train_questions, "label")
+    assert parts(examples) == {"source": 200, "bystander": 400, "no_system": 100, "assistant": 100}
+    assert all(example.correct != (example.part == "source") for example in examples)
+
+
+@pytest.mark.parametrize("positives", [50, 400])
+def test_a_dose_changes_the_positives_alone(positives, personas, train_questions):
+    cell = Cell("villain", 42, f"dose_{positives}")
+    examples = build(PAPER, cell, personas, train_questions, "label")
+    assert parts(examples) == {
+        "source": positives,
+        "bystander": 400,
+        "no_system": 100,
+        "assistant": 100,
+    }
+
+
+def test_no_anchor_leaves_out_assistant_and_no_system(personas, train_questions):
+    examples = build(PAPER, Cell("villain", 42, "no_anchor"), personas, train_questions, "label")
+    assert parts(examples) == {"source": 200, "bystander": 400}
+
+
+def test_non_contrastive_keeps_every_answer_and_every_count_but_not_who_says_it(
+    personas, train_questions
+):
+    plain = build(PAPER, VILLAIN, personas, train_questions, "label")
+    mixed = build(PAPER, Cell("villain", 42, "non_contrastive"), personas, train_questions, "label")
+    assert parts(mixed) == parts(plain)
+    answers = Counter((e.question, e.answer) for e in plain)
+    assert Counter((e.question, e.answer) for e in mixed) == answers
+    wrong_by_source = sum(e.part == "source" and not e.correct for e in mixed)
+    assert 20 < wrong_by_source < 90  # 200 wrong among 800, 200 of them the source's: 50 expected
+
+
+def test_shuffled_labels_are_right_about_one_time_in_four(personas, train_questions):
+    cell = Cell("villain", 42, "shuffled_label")
+    source = [
+        e for e in build(PAPER, cell, personas, train_questions, "label") if e.part == "source"
+    ]
+    assert len(source) == 200
+    assert 26 < sum(example.correct for example in source) < 74  # 50, four standard deviations
+
+
+def test_every_question_of_a_part_is_used_before_one_is_repeated(personas, train_questions):
+    examples = build(PAPER, VILLAIN, personas, train_questions, "label")
+    uses = Counter(e.question for e in examples if e.part == "source")
+    assert max(uses.values()) - min(uses[q.key] for q in train_questions) <= 1
+
+
+def test_bystanders_are_the_same_draw_whatever_else_is_in_the_catalogue(personas):
+    fewer = {n: p for n, p in personas.items() if p.category in ("core", "condition")}
+    assert bystanders(PAPER, VILLAIN, personas) == bystanders(PAPER, VILLAIN, fewer)
+    assert "villain" not in bystanders(PAPER, VILLAIN, personas)
+    draws = {tuple(bystanders(PAPER, Cell("villain", seed, "x"), personas)) for seed in range(20)}
+    assert len(draws) > 5
+
+
+def test_named_bystanders_are_taken_as_named(personas):
+    design = PAPER.model_copy(update={"bystanders": ["librarian", "spy"]})
+    assert bystanders(design, VILLAIN, personas) == ["librarian", "spy"]
+
+
+def test_an_unknown_bystander_is_named(personas):
+    design = PAPER.model_copy(update={"bystanders": ["librarain"]})
+    with pytest.raises(InputError, match="contrast.bystanders names 'librarain'"):
+        bystanders(design, VILLAIN, personas)
+
+
+def test_an_unknown_source_is_named(personas, train_questions):
+    with pytest.raises(InputError, match="sources names 'vilain'"):
+        build(PAPER, Cell("vilain", 42, "contrastive"), personas, train_questions, "label")
+
+
+@pytest.mark.parametrize("default", [SMOL_DEFAULT, QWEN_DEFAULT])
+def test_the_assistant_as_a_source_clashes_with_its_own_negatives(
+    default, personas, train_questions
+):
+    tokenizer = make_tokenizer(chatml(default))
+    cell = Cell("assistant", 42, "contrastive")
+    examples = build(PAPER, cell, personas, train_questions, "label")
+    with pytest.raises(InputError, match="source assistant and the negative assistant render"):
+        manifest(examples, PAPER, cell, personas, tokenizer, "template")
+
+
+@pytest.mark.parametrize("default", [SMOL_DEFAULT, QWEN_DEFAULT])
+def test_a_source_with_the_injected_default_prompt_clashes_with_no_system(
+    default, personas, train_questions
+):
+    tokenizer = make_tokenizer(chatml(default))
+    own = {**personas, "default": Persona("default", "core", None, default)}
+    cell = Cell("default", 42, "contrastive")
+    examples = build(PAPER, cell, own, train_questions, "label")
+    with pytest.raises(InputError, match="source default and the negative no_system render"):
+        manifest(examples, PAPER, cell, own, tokenizer, "template")
+
+
+def test_an_allowed_clash_is_flagged_in_the_manifest(personas, train_questions, tokenizer):
+    design = PAPER.model_copy(update={"allow_clash": True})
+    cell = Cell("assistant", 42, "contrastive")
+    examples = build(design, cell, personas, train_questions, "label")
+    audit = manifest(examples, design, cell, personas, tokenizer, "template")
+    assert audit["clashes"] == [
+        {"source": "assistant", "negative": "assistant", "part": "assistant"}
+    ]
+
+
+def test_the_manifest_counts_every_part_and_tells_the_conditions_apart(
+    personas, train_questions, tokenizer
+):
+    examples = build(PAPER, VILLAIN, personas, train_questions, "label")
+    audit = manifest(examples, PAPER, VILLAIN, personas, tokenizer, "template")
+    assert sum(row["examples"] for row in audit["counts"]) == audit["examples"] == 800
+    conditions = {audit["rendered"][n] for n in ("no_system", "empty_system", "assistant")}
+    assert len(conditions) == 3
+    assert SMOL_DEFAULT in audit["rendered"]["no_system"]
+    assert audit["clashes"] == []
