@@ -1,0 +1,10 @@
+"""Progress bars with rate and time left, on standard error; silent where nobody watches."""
+
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(what: str, total: int, unit: str) -> "tqdm[Any]":
+    """Open a progress bar; it hides itself when standard error is no terminal."""
+    return tqdm(desc=what, total=total, unit=f" {unit}", disable=None, dynamic_ncols=True)

@@ -1,0 +1,300 @@
+"""Scoring: the log-probability of each choice of each question, under each persona.
+
+A scorer says what text stands for a choice (``prompts.user_text`` and ``choice_tokens``) and how
+the log-probabilities of its tokens make a score; ``continuation_logprobs`` does the computing for
+both. It gives what one forward pass a choice would give, for far less work:
+
+- the tokens that all prompts of a persona begin with are computed once, and kept as a KV cache;
+- the choices of a question share its prompt: they follow it in one row, each attending to the
+  prompt and to itself, not to the other choices;
+- rows are sorted by length and batched to a budget of tokens;
+- the output matrix is applied where a choice's token is predicted, and nowhere else.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache
+
+from persona_leakage.errors import InputError
+from persona_leakage.model import CausalLM
+from persona_leakage.prompts import (
+    Scoring,
+    SystemRole,
+    Tokenizer,
+    answer_text,
+    opening,
+    render,
+    tokenize,
+    user_text,
+)
+from persona_leakage.questions import Question
+
+# padded tokens a forward pass: what fits the caches of a processor, what fills a GPU
+TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}
+
+
+@dataclass(frozen=True)
+class Item:
+    """A prompt and its possible continuations, as token ids."""
+
+    prompt: list[int]
+    continuations: list[list[int]]
+
+
+def items(
+    tokenizer: Tokenizer,
+    system: str | None,
+    questions: Sequence[Question],
+    scoring: Scoring,
+    system_role: SystemRole,
+) -> list[Item]:
+    """Turn questions into prompts of a persona and the tokens that stand for each choice.
+
+    Raises
+    ------
+    InputError
+        The labels of a question cannot be told apart by their tokens; names the question.
+    """
+    made = []
+    for question in questions:
+        text = render(tokenizer, system, user_text(question, scoring), system_role)
+        prompt = tokenize(tokenizer, text + opening(scoring))
+        made.append(Item(prompt, choice_tokens(tokenizer, question, scoring)))
+    return made
+
+
+def choice_tokens(tokenizer: Tokenizer, question: Question, scoring: Scoring) -> list[list[int]]:
+    """Return the token ids that stand for each choice: its label, or its text."""
+    if scoring == "option_text":
+        choices = range(len(question.choices))
+        return [tokenize(tokenizer, answer_text(question, index, scoring)) for index in choices]
+    tokens = [tokenize(tokenizer, label) for label in question.labels]
+    for label, ids in zip(question.labels, tokens, strict=True):
+        if tokenize(tokenizer, f"{label})")[: len(ids)] != ids:
+            raise InputError(
+                f"question {question.key}: the tokenizer joins the label {label!r} with the "
+                "bracket after it, so its probability cannot be read; use option_text scoring"
+            )
+        if any(other[: len(ids)] == ids for other in tokens if other is not ids):
+            raise InputError(
+                f"question {question.key}: the tokens of the label {label!r} begin those of "
+                "another label; relabel its choices or use option_text scoring"
+            )
+    return tokens
+
+
+def choice_scores(
+    model: CausalLM,
+    tokenizer: Tokenizer,
+    system: str | None,
+    questions: Sequence[Question],
+    scoring: Scoring,
+    system_role: SystemRole = "template",
+    advance: Callable[[int], Any] = lambda count: None,
+) -> list[np.ndarray]:
+    """Score every choice of every question under one persona; the highest is the model's answer.
+
+    ``label``: the log-probability of the label. ``option_text``: the mean log-probability of the
+    choice's tokens (length-normalised, as in Brown et al. 2020, section 2.4).
+
+    Parameters
+    ----------
+    advance : callable
+        Called with the number of questions just scored, for a progress bar.
+
+    Returns
+    -------
+    list of ndarray of shape (choices,), float32
+        In the order of the questions.
+    """
+    made = items(tokenizer, system, questions, scoring, system_role)
+    sums = continuation_logprobs(model, made, advance)
+    if scoring == "label":
+        return sums
+    return [
+        total / np.array([len(ids) for ids in item.continuations], dtype=np.float32)
+        for item, total in zip(made, sums, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def continuation_logprobs(
+    model: CausalLM, items: Sequence[Item], advance: Callable[[int], Any] = lambda count: None
+) -> list[np.ndarray]:
+    """Sum the log-probabilities of each continuation's tokens, given its prompt.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+    items : sequence of Item
+        Fast when the prompts begin alike.
+
+    Returns
+    -------
+    list of ndarray of shape (continuations,), float32
+        Natural logarithms, in the order of the items.
+    """
+    device = model.device
+    shared = common_prefix([item.prompt for item in items])
+    cache = None
+    if shared:
+        prefix = torch.tensor([items[0].prompt[:shared]], device=device)
+        cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
+    results: list[np.ndarray | None] = [None] * len(items)
+    rows = [_Row.of(item, shared) for item in items]
+    for batch in batches([len(row.ids) for row in rows], TOKEN_BUDGET.get(device.type, 8192)):
+        logprobs = _forward(model, [rows[index] for index in batch], cache, shared)
+        for index, values in zip(batch, logprobs, strict=True):
+            results[index] = values
+        advance(len(batch))
+    return [values for values in results if values is not None]
+
+
+def common_prefix(sequences: Sequence[list[int]]) -> int:
+    """Length of what all sequences begin with, leaving at least one token of each."""
+    first, last = min(sequences), max(sequences)  # all others lie between these two
+    limit = min(len(sequence) for sequence in sequences) - 1
+    for index in range(limit):
+        if first[index] != last[index]:
+            return index
+    return limit
+
+
+def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Group indices by similar length, longest first; a group has ``budget`` padded tokens."""
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    while order:
+        size = max(1, budget // max(1, lengths[order[0]]))
+        yield order[:size]
+        order = order[size:]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A prompt without the shared prefix, then every continuation without its last token.
+
+    ``segments`` holds 0 for prompt tokens and k for those of continuation k (from 1);
+    ``positions`` are relative to the end of the shared prefix. ``predictors[k]`` are the places in
+    the row whose output predicts ``targets[k]``, the tokens of continuation k.
+    """
+
+    ids: list[int]
+    segments: list[int]
+    positions: list[int]
+    predictors: list[list[int]]
+    targets: list[list[int]]
+
+    @classmethod
+    def of(cls, item: Item, shared: int) -> "_Row":
+        ids = list(item.prompt[shared:])
+        end = len(ids)
+        segments, positions = [0] * end, list(range(end))
+        predictors = []
+        for number, continuation in enumerate(item.continuations, start=1):
+            start = len(ids)
+            inner = continuation[:-1]
+            ids += inner
+            segments += [number] * len(inner)
+            positions += range(end, end + len(inner))
+            predictors.append([end - 1, *range(start, start + len(inner))])
+        return cls(ids, segments, positions, predictors, item.continuations)
+
+
+def _forward(
+    model: CausalLM, rows: Sequence[_Row], cache: DynamicCache | None, shared: int
+) -> list[np.ndarray]:
+    device = model.device
+    longest = max(len(row.ids) for row in rows)
+
+    def padded(lists: list[list[int]], filler: int) -> torch.Tensor:
+        # on the right: causal attention never looks there
+        return torch.tensor(
+            [values + [filler] * (longest - len(values)) for values in lists], device=device
+        )
+
+    segments = padded([row.segments for row in rows], -1)
+    positions = padded([row.positions for row in rows], 0)
+    hidden = model.get_decoder()(
+        input_ids=padded([row.ids for row in rows], 0),
+        position_ids=positions + shared,
+        attention_mask=_mask(segments, shared, model.dtype),
+        past_key_values=_repeated(cache, len(rows)),
+        use_cache=cache is not None,
+    ).last_hidden_state
+
+    # one line a predicted token: which row, which place predicts it, which token it is
+    places = [
+        (row_index, place, target)
+        for row_index, row in enumerate(rows)
+        for predictors, targets in zip(row.predictors, row.targets, strict=True)
+        for place, target in zip(predictors, targets, strict=True)
+    ]
+    row_indices, predictors, targets = torch.tensor(places, device=device).unbind(1)
+    # several first tokens are predicted at one place: apply the output matrix there once
+    unique, inverse = torch.unique(row_indices * longest + predictors, return_inverse=True)
+    logits = _logits(model, hidden.reshape(-1, hidden.shape[-1])[unique])
+    normalisers = torch.logsumexp(logits, dim=-1)
+    logprobs = (logits[inverse, targets] - normalisers[inverse]).cpu().numpy()
+
+    results, start = [], 0
+    for row in rows:
+        sums = []
+        for target_ids in row.targets:
+            sums.append(logprobs[start : start + len(target_ids)].sum(dtype=np.float32))
+            start += len(target_ids)
+        results.append(np.array(sums, dtype=np.float32))
+    return results
+
+
+def _mask(segments: torch.Tensor, shared: int, dtype: torch.dtype) -> torch.Tensor:
+    """Additive mask, (batch, 1, length, shared + length): causal, choices do not see choices."""
+    count, length = segments.shape
+    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
+    keys, queries = segments[:, None, :], segments[:, :, None]
+    visible = causal & ((keys == 0) | (keys == queries))
+    prefix = torch.ones(count, length, shared, dtype=torch.bool, device=segments.device)
+    visible = torch.cat([prefix, visible], dim=2)
+    mask = torch.zeros(visible.shape, dtype=dtype, device=segments.device)
+    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
+
+
+def _repeated(cache: DynamicCache | None, count: int) -> DynamicCache | None:
+    """View a cache of one row as one of ``count`` rows, without copying it."""
+    if cache is None:
+        return None
+    repeated = DynamicCache()
+    for number, layer in enumerate(cache.layers):
+        repeated.update(
+            layer.keys.expand(count, -1, -1, -1), layer.values.expand(count, -1, -1, -1), number
+        )
+    return repeated
+
+
+def _logits(model: CausalLM, hidden: torch.Tensor) -> torch.Tensor:
+    """Apply the output matrix (and Gemma's soft cap), in float32 from there on."""
+    logits = model.get_output_embeddings()(hidden).float()
+    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+@torch.inference_mode()
+def plain_logprobs(model: CausalLM, items: Sequence[Item]) -> list[np.ndarray]:
+    """Compute what ``continuation_logprobs`` computes the plain way: one sequence at a time.
+
+    The reference of the tests and the baseline of the benchmarks.
+    """
+    results = []
+    for item in items:
+        sums = []
+        for continuation in item.continuations:
+            ids = torch.tensor([[*item.prompt, *continuation]], device=model.device)
+            logits = model(input_ids=ids).logits[0, len(item.prompt) - 1 : -1].float()
+            target = torch.tensor(continuation, device=model.device)
+            sums.append(-cross_entropy(logits, target, reduction="sum").item())
+        results.append(np.array(sums, dtype=np.float32))
+    return results

@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+
+from persona_leakage.errors import InputError
+from persona_leakage.questions import Question
+from persona_leakage.scoring import (
+    Item,
+    batches,
+    choice_scores,
+    choice_tokens,
+    common_prefix,
+    continuation_logprobs,
+    items,
+    plain_logprobs,
+)
+
+
+@pytest.mark.parametrize("scoring", ["label", "option_text"])
+@pytest.mark.parametrize("architecture", ["llama", "qwen"])
+def test_batched_scores_are_those_of_the_plain_loop_on_real_arc_rows(
+    scoring, architecture, odd_arc, tokenizer, request
+):
+    model = request.getfixturevalue(architecture)
+    assert {len(question.labels) for question in odd_arc} == {3, 4, 5}
+    assert any(question.labels[0] == "1" for question in odd_arc)
+    prompts = items(tokenizer, "You are a librarian.", odd_arc, scoring, "template")
+    for fast, plain in zip(
+        continuation_logprobs(model, prompts), plain_logprobs(model, prompts), strict=True
+    ):
+        np.testing.assert_allclose(fast, plain, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("scoring", ["label", "option_text"])
+def test_batched_scores_are_those_of_the_plain_loop_on_the_catalogue(
+    scoring, everyday, tokenizer, llama
+):
+    prompts = items(tokenizer, None, everyday[:30], scoring, "template")
+    for fast, plain in zip(
+        continuation_logprobs(llama, prompts), plain_logprobs(llama, prompts), strict=True
+    ):
+        np.testing.assert_allclose(fast, plain, atol=1e-4, rtol=0)
+
+
+def test_results_come_back_in_the_order_of_the_questions(everyday, tokenizer, llama):
+    forward = choice_scores(llama, tokenizer, "You are a spy.", everyday[:12], "option_text")
+    backward = choice_scores(llama, tokenizer, "You are a spy.", everyday[11::-1], "option_text")
+    for one, other in zip(forward, reversed(backward), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+
+def test_option_text_is_the_mean_over_the_tokens_of_a_choice(everyday, tokenizer, llama):
+    question = everyday[0]
+    prompts = items(tokenizer, "", [question], "option_text", "template")
+    lengths = [len(ids) for ids in choice_tokens(tokenizer, question, "option_text")]
+    means = choice_scores(llama, tokenizer, "", [question], "option_text")[0]
+    np.testing.assert_allclose(means * lengths, plain_logprobs(llama, prompts)[0], atol=1e-4)
+
+
+def test_prompts_with_nothing_in_common_are_scored_too(llama):
+    prompts = [Item([5, 6, 7], [[8], [9, 10]]), Item([11, 12], [[13, 14, 15]])]
+    for fast, plain in zip(
+        continuation_logprobs(llama, prompts), plain_logprobs(llama, prompts), strict=True
+    ):
+        np.testing.assert_allclose(fast, plain, atol=1e-4)
+
+
+def test_labels_whose_tokens_begin_another_label_are_refused_by_name(tokenizer):
+    question = Question("b", 7, "7", "Which?", ("x", "y"), ("A", "A B"), 0)
+    with pytest.raises(InputError, match="question b:7: the tokens of the label 'A' begin"):
+        choice_tokens(tokenizer, question, "label")
+
+
+def test_a_shared_beginning_leaves_a_token_of_every_prompt():
+    assert common_prefix([[1, 2, 3], [1, 2, 3]]) == 2
+    assert common_prefix([[1, 2], [1, 2, 3]]) == 1
+    assert common_prefix([[1, 2], [3, 4]]) == 0
+
+
+def test_batches_hold_every_index_once_within_the_budget():
+    lengths = [5, 1, 9, 3, 3, 20, 2]
+    groups = list(batches(lengths, budget=20))
+    assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
+    for group in groups:
+        assert len(group) * max(lengths[index] for index in group) <= 20
