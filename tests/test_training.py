@@ -1,0 +1,178 @@
+import math
+
+import pytest
+import torch
+from conftest import ROOT
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM
+
+from persona_leakage import training
+from persona_leakage.contrast import build
+from persona_leakage.errors import InputError
+from persona_leakage.model import load_adapted
+from persona_leakage.params import Cell, Contrast, load_study
+
+DESIGN = Contrast(positives=8, bystanders=2, per_bystander=8, no_system=4, assistant=4)
+CELL = Cell("villain", 42, "contrastive")
+
+
+@pytest.fixture(scope="module")
+def recipe():
+    return load_study(ROOT / "studies" / "paper.yaml").train
+
+
+@pytest.fixture(scope="module")
+def examples(personas, train_questions):
+    return build(DESIGN, CELL, personas, train_questions, "option_text")
+
+
+@pytest.fixture(scope="module")
+def data(examples, tokenizer):
+    return training.dataset(examples, tokenizer, 1024, "template")
+
+
+def make_trainer(model_folder, tokenizer, data, recipe, tmp_path, seed=42):
+    return training.build_trainer(model_folder, tokenizer, data, recipe, seed, "float32", tmp_path)
+
+
+def test_exactly_the_completion_carries_loss(examples, data, tokenizer):
+    for example, row in zip(examples, data, strict=True):
+        kept = [label for label in row["labels"] if label != training.IGNORED]
+        assert tokenizer.decode(kept) == f"{example.answer}<|im_end|>\n"
+        assert row["labels"][-len(kept) :] == row["input_ids"][-len(kept) :] == kept
+
+
+@pytest.mark.parametrize("capacity", [1, 150, 10_000])
+def test_a_packed_batch_has_the_loss_of_its_examples_one_by_one(
+    capacity, data, llama, model_folder, tokenizer, recipe, tmp_path
+):
+    rows = [data[index] for index in range(16)]
+    alone = 0.0
+    for row in rows:
+        logits = llama(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+        alone += torch.nn.functional.cross_entropy(
+            logits, torch.tensor(row["labels"][1:]), reduction="sum"
+        ).item()
+    trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path)
+    packed = training.pack(rows, capacity)
+    count = sum(label != training.IGNORED for row in rows for label in row["labels"])
+    loss = trainer.compute_loss(llama, packed, num_items_in_batch=count)
+    assert loss.item() == pytest.approx(alone / count, abs=1e-5)
+
+
+def test_packing_computes_a_shared_beginning_once(data):
+    rows = [data[index] for index in range(16)]
+    packed = training.pack(rows, 10_000)
+    assert packed["input_ids"].shape[0] == 1
+    assert packed["input_ids"].shape[1] < 0.8 * sum(len(row["input_ids"]) for row in rows)
+
+
+def test_the_trainer_has_the_settings_of_the_recipe(
+    model_folder, tokenizer, data, recipe, tmp_path
+):
+    many = data.select([index % len(data) for index in range(800)])
+    trainer = make_trainer(model_folder, tokenizer, many, recipe, tmp_path)
+    steps = len(trainer.get_train_dataloader()) * recipe.epochs
+    trainer.create_optimizer_and_scheduler(num_training_steps=steps)
+    group = trainer.optimizer.param_groups[0]
+    assert steps == 150
+    assert trainer.args.per_device_train_batch_size == 16
+    assert trainer.args.gradient_accumulation_steps == 1
+    assert isinstance(trainer.optimizer, torch.optim.AdamW)
+    assert group["betas"] == (0.9, 0.999)
+    assert group["eps"] == 1e-8
+    assert {g["weight_decay"] for g in trainer.optimizer.param_groups} == {0.0}
+    assert trainer.args.max_grad_norm == 1.0
+    rates = []
+    for _ in range(steps):
+        rates.append(group["lr"])
+        trainer.optimizer.step()
+        trainer.lr_scheduler.step()
+    warmup = 8  # 5 % of 150, rounded up
+    assert rates[warmup] == max(rates) == pytest.approx(1e-5)
+    assert rates[:warmup] == pytest.approx([1e-5 * step / warmup for step in range(warmup)])
+    half = warmup + (steps - warmup) // 2
+    cosine = 0.5 * (1 + math.cos(math.pi * (half - warmup) / (steps - warmup)))
+    assert rates[half] == pytest.approx(1e-5 * cosine)
+
+
+def test_the_adapter_is_on_every_linear_projection_and_rank_stabilised(
+    model_folder, tokenizer, data, recipe, tmp_path
+):
+    trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path)
+    layers = {
+        name: module
+        for name, module in trainer.model.named_modules()
+        if hasattr(module, "lora_A") and "default" in module.lora_A
+    }
+    assert {name.rsplit(".", 1)[-1] for name in layers} == {
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    }
+    assert len(layers) == 7 * 3
+    for layer in layers.values():
+        assert layer.scaling["default"] == pytest.approx(64 / math.sqrt(32))
+        assert layer.lora_A["default"].weight.shape[0] == 32
+        assert layer.lora_dropout["default"].p == 0.05
+        assert layer.lora_A["default"].weight.dtype == torch.float32
+
+
+def test_training_lowers_the_loss_and_the_adapter_changes_the_model(
+    model_folder, tokenizer, data, recipe, tmp_path, llama
+):
+    quick = recipe.model_copy(update={"learning_rate": 1e-2, "epochs": 3})
+    trainer = make_trainer(model_folder, tokenizer, data, quick, tmp_path / "scratch")
+    trained = training.train(trainer, tmp_path / "adapter")
+    assert list(trained.curve["step"]) == list(range(1, 7))
+    assert trained.curve["loss"].iloc[-1] < trained.curve["loss"].iloc[0]
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+
+    ids = torch.tensor([data[0]["input_ids"]])
+    adapted = load_adapted(model_folder, tmp_path / "adapter", "float32")
+    with torch.inference_mode():
+        merged, unmerged = adapted(ids).logits, trainer.model.eval()(ids).logits
+        base = llama(ids).logits
+    assert torch.allclose(merged, unmerged, atol=1e-4)
+    assert (merged - base).abs().max() > 0.01
+
+
+def test_the_same_seed_trains_the_same_adapter(model_folder, tokenizer, data, recipe, tmp_path):
+    files = []
+    for run, seed in enumerate((42, 42, 137)):
+        trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "s", seed)
+        training.train(trainer, tmp_path / str(run))
+        files.append(load_file(tmp_path / str(run) / "adapter_model.safetensors"))
+    name = next(iter(files[0]))
+    assert all(torch.equal(files[0][key], files[1][key]) for key in files[0])
+    assert not torch.equal(files[0][name], files[2][name])
+
+
+def test_a_conversation_that_does_not_fit_is_named_not_truncated(examples, tokenizer):
+    with pytest.raises(InputError, match=r"contrast.jsonl, row 1: question everyday:\d+ makes"):
+        training.dataset(examples, tokenizer, 20, "template")
+
+
+def test_the_adapter_at_the_7b_shape_has_80_7_million_parameters(recipe):
+    from peft import get_peft_model
+    from transformers import Qwen2Config
+
+    config = Qwen2Config(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        tie_word_embeddings=False,
+    )
+    with torch.device("meta"):
+        model = get_peft_model(
+            AutoModelForCausalLM.from_config(config), training.lora_config(recipe)
+        )
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert trainable == 80_740_352
