@@ -1,0 +1,35 @@
+# `make repro` computes the study of params.yaml; `make test` checks the project.
+# Both set everything up first: the locked environment, with uv brought in where it is missing.
+
+UV := $(shell command -v uv || echo .uv/bin/uv)
+RUN := $(UV) run --no-sync
+
+.PHONY: repro test lint setup study bench
+
+repro: setup
+	$(RUN) dvc repro
+	@echo "report: reports/$$(awk '/^study:/ {print $$2}' params.yaml)/report.html"
+
+test: setup
+	$(RUN) pytest
+
+lint: setup
+	$(RUN) ruff check
+	$(RUN) ruff format --check
+	$(RUN) mypy
+
+# make study STUDY=paper: switch params.yaml to a study of studies/ and compute it
+study: setup
+	cp studies/$(STUDY).yaml params.yaml
+	$(RUN) dvc repro
+
+setup: .venv/ready
+
+.venv/ready: uv.lock pyproject.toml | $(UV)
+	$(UV) sync --locked --compile-bytecode
+	$(RUN) python -m persona_leakage.mlflow_environment
+	touch $@
+
+.uv/bin/uv:
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet uv

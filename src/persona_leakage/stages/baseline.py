@@ -1,0 +1,32 @@
+"""Score the untouched base model."""
+
+from persona_leakage.catalog import load_personas
+from persona_leakage.errors import command
+from persona_leakage.evaluation import evaluate
+from persona_leakage.files import read_json, whole
+from persona_leakage.model import load_model, load_tokenizer
+from persona_leakage.params import load_study
+from persona_leakage.questions import from_records
+from persona_leakage.stages import paths
+
+
+@command
+def main() -> None:
+    """Write the table of scores."""
+    study = load_study()
+    personas = load_personas(paths.CATALOGUE)
+    evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"]
+    directory = paths.model(study)
+    scores = evaluate(
+        load_model(directory, study.model.precision),
+        load_tokenizer(directory),
+        [personas[name] for name in evaluated],
+        from_records(paths.questions(study) / "evaluate.jsonl"),
+        study,
+    )
+    with whole(paths.baseline(study)) as partial:
+        scores.to_parquet(partial, index=False)
+
+
+if __name__ == "__main__":
+    main()

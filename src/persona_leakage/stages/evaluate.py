@@ -1,0 +1,50 @@
+"""Score the fine-tuned model of a cell."""
+
+import mlflow
+
+from persona_leakage.catalog import load_personas
+from persona_leakage.errors import InputError, command
+from persona_leakage.evaluation import evaluate
+from persona_leakage.files import read_json, whole
+from persona_leakage.model import load_adapted, load_tokenizer
+from persona_leakage.params import Cell, load_study
+from persona_leakage.questions import from_records
+from persona_leakage.stages import paths
+from persona_leakage.stages.arguments import cell_from_arguments
+from persona_leakage.tracking import Stopwatch, cell_run, log_questions
+
+
+@command
+def main(cell: Cell) -> None:
+    """Write the table of scores; log its profile to the cell's run."""
+    study = load_study()
+    personas = load_personas(paths.CATALOGUE)
+    evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"]
+    if cell.source not in evaluated:
+        raise InputError(
+            f"params.yaml: {cell.source} is not among the personas that {study.study} evaluates; "
+            "add it to personas"
+        )
+    path = paths.questions(study) / "evaluate.jsonl"
+    questions = from_records(path)
+    directory = paths.model(study)
+    clock = Stopwatch()
+    with cell_run(study, cell):
+        with clock.time("load_adapted"):
+            model = load_adapted(directory, paths.adapter(study, cell), study.model.precision)
+        with clock.time("score"):
+            scores = evaluate(
+                model,
+                load_tokenizer(directory),
+                [personas[name] for name in evaluated],
+                questions,
+                study,
+            )
+        with whole(paths.scores(study, cell)) as partial:
+            scores.to_parquet(partial, index=False)
+        mlflow.log_metrics(clock.parts)
+        log_questions(questions, "evaluation", str(path))
+
+
+if __name__ == "__main__":
+    main(cell_from_arguments())

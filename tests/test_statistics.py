@@ -1,0 +1,134 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from persona_leakage.statistics import (
+    correlation,
+    delta_interval,
+    headline,
+    mcnemar,
+    persona_table,
+    roles,
+)
+
+
+def scores(correct: dict[str, list[bool]]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"persona": name, "question": f"q{index}", "correct": value}
+            for name, values in correct.items()
+            for index, value in enumerate(values)
+        ]
+    )
+
+
+def test_roles_tell_the_four_kinds_apart(personas):
+    chosen = [personas[n] for n in ("villain", "librarian", "no_system", "empty_system", "spy")]
+    assert roles(chosen, "villain", ["librarian", "no_system"]) == {
+        "villain": "source",
+        "librarian": "negative",
+        "no_system": "negative",
+        "empty_system": "condition",
+        "spy": "bystander",
+    }
+
+
+def test_the_table_has_the_accuracies_and_the_changes(personas):
+    before = scores({"villain": [True] * 8 + [False] * 2, "spy": [True] * 5 + [False] * 5})
+    after = scores({"villain": [False] * 8 + [True] * 2, "spy": [True] * 5 + [False] * 5})
+    cosines = pd.DataFrame({"persona": ["villain", "spy"], "raw": [1, 0.8], "centred": [1, 0.1]})
+    role = {"villain": "source", "spy": "bystander"}
+    table = persona_table(before, after, cosines, personas, role, 42).set_index("persona")
+    villain = table.loc["villain"]
+    assert villain["delta"] == pytest.approx(-60)
+    assert (villain["broken"], villain["mended"]) == (8, 2)
+    assert villain["p"] == pytest.approx(stats.binomtest(8, 10).pvalue)
+    assert table.loc["spy", "delta"] == 0
+    assert table.loc["spy", "p"] == 1
+    # Wilson 1927 in closed form
+    z, n, share = stats.norm.ppf(0.975), 10, 0.8
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    assert villain["before_low"] == pytest.approx(centre - half)
+    assert villain["before_high"] == pytest.approx(centre + half)
+
+
+def test_the_order_of_the_questions_does_not_matter(personas):
+    before = scores({"villain": [True, False, True], "spy": [True, True, False]})
+    after = scores({"villain": [False, False, True], "spy": [True, True, False]})
+    cosines = pd.DataFrame({"persona": ["villain", "spy"], "raw": [1, 0.8], "centred": [1, 0.1]})
+    role = {"villain": "source", "spy": "bystander"}
+    mixed = after.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(
+        persona_table(before, after, cosines, personas, role, 1),
+        persona_table(before, mixed, cosines, personas, role, 1),
+    )
+
+
+def test_intervals_of_a_change_cover_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(400):
+        before = rng.random(150) < 0.75
+        after = np.where(rng.random(150) < 0.2, ~before, before)
+        low, high = delta_interval(before, after, seed=trial)
+        truth = 100 * 0.2 * (0.25 - 0.75)
+        covered += low <= truth <= high
+    assert 0.915 <= covered / 400 <= 0.98
+
+
+def test_mcnemar_is_the_exact_binomial_over_changed_questions():
+    before = np.array([True] * 9 + [False] * 3 + [True] * 4)
+    after = np.array([False] * 9 + [True] * 3 + [True] * 4)
+    total = sum(stats.binom.pmf(k, 12, 0.5) for k in range(13) if min(k, 12 - k) <= 3)
+    assert mcnemar(before, after) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("method", ["spearman", "pearson"])
+def test_correlations_are_those_of_scipy(method):
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=30)
+    y = -x + rng.normal(size=30)
+    reference = getattr(stats, f"{method}r")(x, y)
+    found = correlation(x, y, method, seed=1)
+    assert found.r == pytest.approx(reference.statistic)
+    assert found.p == pytest.approx(reference.pvalue, abs=2e-3)
+    assert found.low < found.r < found.high
+
+
+def test_a_permutation_test_of_nothing_is_positive_one_time_in_twenty():
+    rng = np.random.default_rng(5)
+    positive = sum(
+        correlation(rng.normal(size=25), rng.normal(size=25), "spearman", seed=trial).p < 0.05
+        for trial in range(200)
+    )
+    assert 2 <= positive <= 20
+
+
+def test_a_constant_side_has_no_correlation():
+    assert np.isnan(correlation([1, 2, 3, 4], [5, 5, 5, 5], "spearman", seed=0).r)
+
+
+def test_the_headline_averages_trained_negatives_apart_from_bystanders():
+    table = pd.DataFrame(
+        {
+            "persona": list("abcdefg"),
+            "role": ["source", "negative", "condition", *["bystander"] * 4],
+            "category": ["core"] * 3 + ["unrelated", "core", "core", "core"],
+            "before": [0.8] * 7,
+            "after": [0.2, 0.9, 0.7, 0.8, 0.6, 0.5, 0.4],
+            "delta": [-60.0, 10.0, -10.0, 0.0, -20.0, -30.0, -40.0],
+            "raw": [1, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9],
+            "centred": [1, 0.5, 0.5, 0.1, 0.2, 0.3, 0.4],
+            "questions": [10] * 7,
+        }
+    )
+    numbers = headline(table, 42)
+    assert numbers["source_delta"] == -60
+    assert numbers["bystander_delta"] == -22.5
+    assert numbers["unrelated_delta"] == 0
+    assert numbers["negative_delta"] == 10
+    assert numbers["condition_delta"] == -10
+    assert numbers["bystanders"] == 4
+    assert numbers["spearman_raw"] == pytest.approx(-1)
