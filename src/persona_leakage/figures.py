@@ -103,6 +103,7 @@ def label_points(
                 ),
             )
             # the arrow of an annotation belongs to its extent: measure the words alone
+            text.update_positions(renderer)
             box = matplotlib.text.Text.get_window_extent(text, renderer)
             inside = (
                 frame.x0 <= box.x0
@@ -130,7 +131,7 @@ def scatter(table: pd.DataFrame, title: str, kind: str = "raw") -> Figure:
                 yerr=[group["delta"] - group["delta_low"], group["delta_high"] - group["delta"]],
                 fmt="none",
                 ecolor=COLOURS[str(role)],
-                alpha=0.35,
+                alpha=0.22,
                 linewidth=0.8,
             )
             axes.scatter(

@@ -148,15 +148,18 @@ def load_model(directory: str | Path, precision: Precision) -> CausalLM:
 
 
 def load_adapted(directory: str | Path, adapter: str | Path, precision: Precision) -> CausalLM:
-    """Load a model with a LoRA adapter added to its weights.
+    """Load a model with a LoRA adapter added to its weights, in memory; nothing is written.
 
-    ``W + scaling * B A`` is formed in float32 and rounded to the precision once, in memory; nothing
-    is written. Reference: Hu et al. 2021, section 4.1.
+    ``W + scaling * B A`` (Hu et al. 2021, section 4.1) is formed in float32 and rounded to the
+    working precision once. W is the weight that the baseline was scored with and training saw.
     """
     from peft import PeftModel
+    from peft.tuners.lora import LoraLayer
 
-    model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=torch.float32, attn_implementation="sdpa", use_safetensors=True
-    )
-    model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    return model.to(device(), dtype(precision)).eval()
+    adapted = PeftModel.from_pretrained(load_model(directory, precision), str(adapter))
+    for module in adapted.modules():
+        if isinstance(module, LoraLayer):
+            weight = module.get_base_layer().weight
+            change = module.get_delta_weight(adapted.active_adapter)
+            weight.data = (weight.data.float() + change.float()).to(weight.dtype)
+    return adapted.unload().eval()

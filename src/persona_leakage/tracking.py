@@ -13,6 +13,7 @@ from typing import Any
 
 import mlflow
 import pandas as pd
+from mlflow.data.sources import LocalArtifactDatasetSource
 from mlflow.entities import Metric, RunStatus
 from mlflow.tracking import MlflowClient
 
@@ -20,6 +21,8 @@ from persona_leakage.params import Cell, Study
 from persona_leakage.questions import Question
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
+# read at once: MLflow takes it out of the environment when the first stage's run is closed
+MADE_BY_MLFLOW = os.environ.get("MLFLOW_RUN_ID")
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -43,7 +46,6 @@ def cell_run(study: Study, cell: Cell) -> Iterator[str]:
     """
     if not os.environ.get("MLFLOW_TRACKING_URI"):
         mlflow.set_tracking_uri(DEFAULT_STORE)
-    made_by_mlflow = os.environ.get("MLFLOW_RUN_ID")
     tags = {
         "study": study.study,
         "source": cell.source,
@@ -51,8 +53,8 @@ def cell_run(study: Study, cell: Cell) -> Iterator[str]:
         "variant": cell.variant,
         "params": study.fingerprint(),
     }
-    if made_by_mlflow:
-        context = mlflow.start_run(run_id=made_by_mlflow)
+    if MADE_BY_MLFLOW:
+        context = mlflow.start_run(run_id=MADE_BY_MLFLOW)
     else:
         mlflow.set_experiment(study.study)
         wanted = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
@@ -71,9 +73,9 @@ def cell_run(study: Study, cell: Cell) -> Iterator[str]:
             )
         mlflow.set_tags(tags | provenance())
         yield run.info.run_id
-    if made_by_mlflow:
+    if MADE_BY_MLFLOW:
         # `mlflow run` ends its run itself, once the whole entry point is done
-        MlflowClient().update_run(made_by_mlflow, RunStatus.to_string(RunStatus.RUNNING))
+        MlflowClient().update_run(MADE_BY_MLFLOW, RunStatus.to_string(RunStatus.RUNNING))
 
 
 def provenance() -> dict[str, str]:
@@ -103,7 +105,8 @@ def log_questions(questions: list[Question], context: str, source: str) -> None:
             for question in questions
         ]
     )
-    data = mlflow.data.from_pandas(frame, source=source, name=context, targets="answer")
+    origin = LocalArtifactDatasetSource(source)
+    data = mlflow.data.from_pandas(frame, source=origin, name=context, targets="answer")
     mlflow.log_input(data, context=context)
 
 

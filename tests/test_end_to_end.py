@@ -1,0 +1,155 @@
+"""The real small model, a tiny study, the real commands, in a copy of the project."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from conftest import ROOT
+from mlflow.tracking import MlflowClient
+
+TINY = {
+    "study": "tiny",
+    "sources": ["villain"],
+    "seeds": [42],
+    "variants": ["contrastive"],
+    "personas": ["villain", "henchman", "spy", "nurse", "baker", "librarian", "comedian"],
+    "scoring": "option_text",
+    "contrast": {
+        "positives": 6,
+        "bystanders": ["librarian"],
+        "per_bystander": 6,
+        "no_system": 2,
+        "assistant": 2,
+    },
+    "similarity": {"layer": 0.714, "layers": [0.5]},
+}
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory):
+    return {
+        **os.environ,
+        "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": "src",
+        "MLFLOW_ENV_ROOT": str(tmp_path_factory.mktemp("environments")),
+        "GIT_AUTHOR_NAME": "test",
+        "GIT_AUTHOR_EMAIL": "test@example.invalid",
+        "GIT_COMMITTER_NAME": "test",
+        "GIT_COMMITTER_EMAIL": "test@example.invalid",
+    }
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory, environment):
+    """A clean checkout of the working tree, switched to the tiny study and computed once."""
+    folder = tmp_path_factory.mktemp("project")
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in listed.stdout.decode().rstrip("\0").split("\0"):
+        if (ROOT / name).exists() and not name.startswith("reports/"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | TINY
+    params["questions"] |= {"max_train": 8, "max_evaluate": 8}
+    params["train"] |= {"epochs": 1, "batch_size": 8}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
+        subprocess.run(["git", *command], cwd=folder, check=True, env=environment)
+    run(folder, environment, "dvc", "repro")
+    return folder
+
+
+def run(folder, environment, *command):
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, environment):
+    report = project / "reports" / "tiny"
+    table = pd.read_csv(report / "personas.csv").set_index("persona")
+    assert table.loc["villain", "role"] == "source"
+    assert table.loc["librarian", "role"] == table.loc["assistant", "role"] == "negative"
+    assert table.loc["spy", "role"] == "bystander"
+    assert table.loc["villain", "raw"] == pytest.approx(1)
+    assert (table["questions"] == 8).all()
+    numbers = json.loads((report / "metrics.json").read_text())
+    assert "source_delta" in numbers["contrastive"]["villain"]["42"]
+    assert "<!doctype html>" in (report / "report.html").read_text()
+    second = run(project, environment, "dvc", "repro")
+    assert "Running stage" not in second
+    assert "Data and pipelines are up to date" in second
+
+
+def test_dvc_shows_metrics_plots_and_the_graph(project, environment):
+    assert "source_delta" in run(project, environment, "dvc", "metrics", "show", "--json")
+    run(project, environment, "dvc", "plots", "show")
+    assert "train@villain-42-contrastive" in run(project, environment, "dvc", "dag")
+
+
+def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    (found,) = client.search_runs([experiment.experiment_id])
+    assert found.info.status == "FINISHED"
+    assert found.data.params["train.lora.r"] == "16"
+    tags = found.data.tags
+    assert (tags["source"], tags["seed"], tags["study"], tags["variant"]) == (
+        "villain",
+        "42",
+        "tiny",
+        "contrastive",
+    )
+    assert len(tags["dvc_lock_sha256"]) == 64
+    assert len(tags["git_commit"].removesuffix("-dirty")) == 40
+    metrics = found.data.metrics
+    assert {"source_delta", "bystander_delta", "train/loss", "profile/score_seconds"} <= set(metrics)
+    assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
+    assert {i.dataset.name for i in found.inputs.dataset_inputs} == {"training", "evaluation"}
+    paths = {
+        file.path
+        for folder in ("adapter", "analysis")
+        for file in client.list_artifacts(found.info.run_id, folder)
+    }
+    assert {
+        "adapter/adapter_model.safetensors",
+        "analysis/personas.csv",
+        "analysis/gradient.svg",
+    } <= paths
+
+
+def test_mlflow_run_computes_a_cell_into_the_run_that_mlflow_made(project, environment):
+    run(project, environment, sys.executable, "-m", "persona_leakage.mlflow_environment")
+    run(project, environment, "mlflow", "run", ".", "-P", "source=comedian", "-P", "seed=7")
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    (found,) = client.search_runs(["0"])
+    assert found.info.status == "FINISHED"
+    assert found.data.tags["source"] == "comedian"
+    assert found.data.params["seed"] == "7"
+    assert "source_delta" in found.data.metrics
+    folder = project / "outputs" / "tiny" / "analysis" / "comedian-7-contrastive"
+    assert (folder / "personas.csv").exists()
+
+
+def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, environment):
+    text = (project / "params.yaml").read_text()
+    before = {path: path.stat().st_mtime_ns for path in (project / "outputs").rglob("*")}
+    (project / "params.yaml").write_text(text.replace("epochs: 1", "epochs: none"))
+    stage = [sys.executable, "-m", "persona_leakage.stages.train", "villain", "42", "contrastive"]
+    done = subprocess.run(stage, cwd=project, env=environment, capture_output=True, text=True)
+    (project / "params.yaml").write_text(text)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "error: params.yaml: train.epochs is 'none': Input should be a valid integer, "
+        "unable to parse string as an integer"
+    )
+    assert before == {path: path.stat().st_mtime_ns for path in (project / "outputs").rglob("*")}
