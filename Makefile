@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test lint setup study bench
+.PHONY: repro test lint setup study sweep
 
 repro: setup
 	$(RUN) dvc repro
@@ -22,6 +22,10 @@ lint: setup
 study: setup
 	cp studies/$(STUDY).yaml params.yaml
 	$(RUN) dvc repro
+
+# five settings of learning rate and epochs on the first source of params.yaml
+sweep: setup
+	$(RUN) python -m persona_leakage.sweep
 
 setup: .venv/ready
 

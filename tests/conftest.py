@@ -25,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 CATALOG = ROOT / "catalog"
 ARC = ROOT.parent / "shared" / "data" / "ai2_arc"
 
+torch.set_num_threads(1)  # models this small are slower on more
+
 SMOL_DEFAULT = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 
@@ -65,37 +67,27 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return make_tokenizer(chatml(SMOL_DEFAULT))
 
 
+SHAPE = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
+
+
 @pytest.fixture(scope="session")
 def llama(tokenizer) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            initializer_range=0.3,
-        )
-    ).eval()
+    return LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), **SHAPE)).eval()
 
 
 @pytest.fixture(scope="session")
 def qwen(tokenizer) -> Qwen2ForCausalLM:
     torch.manual_seed(0)
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=len(tokenizer),
-            hidden_size=32,
-            intermediate_size=64,
-            num_hidden_layers=3,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            tie_word_embeddings=False,
-            initializer_range=0.3,
-        )
-    ).eval()
+    config = Qwen2Config(vocab_size=len(tokenizer), tie_word_embeddings=False, **SHAPE)
+    return Qwen2ForCausalLM(config).eval()
 
 
 @pytest.fixture(scope="session")

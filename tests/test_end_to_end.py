@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -33,7 +34,7 @@ TINY = {
 def environment(tmp_path_factory):
     return {
         **os.environ,
-        "PATH": f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}",
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": "src",
         "MLFLOW_ENV_ROOT": str(tmp_path_factory.mktemp("environments")),
         "GIT_AUTHOR_NAME": "test",
@@ -112,7 +113,9 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     assert len(tags["dvc_lock_sha256"]) == 64
     assert len(tags["git_commit"].removesuffix("-dirty")) == 40
     metrics = found.data.metrics
-    assert {"source_delta", "bystander_delta", "train/loss", "profile/score_seconds"} <= set(metrics)
+    assert {"source_delta", "bystander_delta", "train/loss", "profile/score_seconds"} <= set(
+        metrics
+    )
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert {i.dataset.name for i in found.inputs.dataset_inputs} == {"training", "evaluation"}
     paths = {

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,6 +71,56 @@ def long_table(cells: Sequence[Finished], what: str) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
+def beside_published(
+    cells: Sequence[Finished], headline: pd.DataFrame, gradient: pd.DataFrame
+) -> dict[str, pd.DataFrame]:
+    """Set contrastive cells beside the original's two tables, means over seeds.
+
+    Parameters
+    ----------
+    headline, gradient : DataFrame
+        ``reference/headline.csv`` and ``reference/villain_gradient.csv``.
+
+    Returns
+    -------
+    dict of DataFrame
+        ``headline``: per source, accuracies (%) and deltas (pp), ``published`` and ``here``.
+        ``gradient``: per persona around the villain, cosine and accuracy after (%), likewise.
+    """
+    contrastive = [finished for finished in cells if finished.cell.variant == "contrastive"]
+    numbers = headline_table(contrastive).groupby("source").mean(numeric_only=True)
+    rows = []
+    for row in headline.itertuples():
+        if row.source in numbers.index:
+            here = numbers.loc[row.source]
+            rows.append(
+                {
+                    "source": row.source,
+                    "before, published": 100 * row.baseline_accuracy,
+                    "before, here": 100 * here["source_before"],
+                    "after, published": 100 * row.post_accuracy,
+                    "after, here": 100 * here["source_after"],
+                    "bystanders, published": row.mean_bystander_delta_pp,
+                    "bystanders, here": here["bystander_delta"],
+                    "negatives, here": here["negative_delta"],
+                }
+            )
+    villain = [finished.table for finished in contrastive if finished.cell.source == "villain"]
+    tables = {"headline": pd.DataFrame(rows)}
+    if villain:
+        ours = pd.concat(villain).groupby("persona").mean(numeric_only=True)
+        kept = gradient[gradient["persona"].isin(ours.index)].set_index("persona")
+        tables["gradient"] = pd.DataFrame(
+            {
+                "cosine, published": kept["cosine_to_source"],
+                "cosine, here": ours["raw"].reindex(kept.index),
+                "after, published": 100 * kept["post_accuracy"],
+                "after, here": 100 * ours["after"].reindex(kept.index),
+            }
+        ).reset_index()
+    return tables
+
+
 def verdict(cells: Sequence[Finished]) -> str:
     """Say in one paragraph what the contrastive cells show, and how sure that is."""
     judged = [f for f in cells if f.cell.variant == "contrastive" and not f.audit["clashes"]]
@@ -107,6 +157,7 @@ def page(
     missing: Sequence[Cell],
     questions: Record,
     provenance: Record,
+    published: Mapping[str, pd.DataFrame],
 ) -> str:
     """Render ``report.html``: one file, nothing loaded from elsewhere.
 
@@ -119,7 +170,9 @@ def page(
     questions : dict
         The manifest of the questions.
     provenance : dict
-        Commit and hashes.
+        Hashes of what went in.
+    published : mapping of DataFrame
+        Tables of ``beside_published``; empty for a study that has nothing published to stand by.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -136,6 +189,7 @@ def page(
         provenance=provenance,
         verdict=verdict(cells),
         columns=COLUMNS,
+        published=published,
     )
 
 

@@ -35,7 +35,7 @@ from persona_leakage.prompts import (
 from persona_leakage.questions import Question
 
 # padded tokens a forward pass: what fits the caches of a processor, what fills a GPU
-TOKEN_BUDGET = {"cpu": 1024, "cuda": 32768}
+TOKEN_BUDGET = {"cpu": 1536, "cuda": 32768}
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,19 @@ def build_trainer(
         use_safetensors=True,
     )
     model = get_peft_model(base, lora_config(recipe))
+    return trainer_of(model, tokenizer, data, recipe, seed, precision, output)
+
+
+def trainer_of(
+    model: Any,
+    tokenizer: Tokenizer,
+    data: Dataset,
+    recipe: Train,
+    seed: int,
+    precision: Precision,
+    output: str | Path,
+) -> SFTTrainer:
+    """Build the trainer for a model that has its adapter already."""
     steps = math.ceil(len(data) / recipe.batch_size) * recipe.epochs
     config = SFTConfig(
         output_dir=str(output),

@@ -8,7 +8,14 @@ import pandas as pd
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import read_json, sha256, whole, write_json, write_text
 from persona_leakage.params import Cell, load_study
-from persona_leakage.report import Finished, headline_table, long_table, page, summary
+from persona_leakage.report import (
+    Finished,
+    beside_published,
+    headline_table,
+    long_table,
+    page,
+    summary,
+)
 from persona_leakage.stages import paths
 from persona_leakage.tracking import flat
 
@@ -61,6 +68,15 @@ def main() -> None:
                 cells=cells,
                 missing=missing,
                 questions=questions,
+                published=(
+                    beside_published(
+                        cells,
+                        pd.read_csv("reference/headline.csv"),
+                        pd.read_csv("reference/villain_gradient.csv"),
+                    )
+                    if study.study == "paper"
+                    else {}
+                ),
                 provenance={
                     "params": sha256("params.yaml"),
                     "train questions": questions["sha256"]["train.jsonl"],

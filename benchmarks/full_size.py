@@ -1,0 +1,275 @@
+"""The paper's path at the paper's size, on a GPU, with random weights of the 7B shape.
+
+    python benchmarks/full_size.py SNAPSHOT OUTPUT.json [--personas 111]
+
+SNAPSHOT is a folder laid out like the hub's allenai/ai2_arc. Two cells are trained and scored over
+one resident base; beside them run, in the same process, a plain loop, TRL's trainer with the
+recipe as written, and a matrix product that says what the GPU can do. Random weights answer at
+chance: this measures time and memory, never accuracy.
+"""
+
+import argparse
+import gc
+import json
+import platform
+import statistics
+import time
+from pathlib import Path
+
+import torch
+from peft import get_peft_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
+from trl import SFTConfig, SFTTrainer
+
+from persona_leakage import training
+from persona_leakage.catalog import load_personas
+from persona_leakage.contrast import build
+from persona_leakage.params import Cell, load_study
+from persona_leakage.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.scoring import (
+    _Row,
+    common_prefix,
+    continuation_logprobs,
+    items,
+    plain_logprobs,
+)
+
+SHAPE = Qwen2Config(
+    vocab_size=152064,
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_hidden_layers=28,
+    num_attention_heads=28,
+    num_key_value_heads=4,
+    max_position_embeddings=32768,
+    tie_word_embeddings=False,
+    initializer_range=0.02,
+)
+TEMPLATE = (
+    "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
+    "<|im_start|>system\nYou are a default.<|im_end|>\n{% endif %}"
+    "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_tokenizer(texts):
+    """Byte-level BPE of the questions' own words: about as many tokens a question as Qwen's."""
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    core.train_from_iterator(
+        texts, trainers.BpeTrainer(vocab_size=16000, special_tokens=special, show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|im_end|>", pad_token="<|endoftext|>"
+    )
+    tokenizer.chat_template = TEMPLATE
+    return tokenizer
+
+
+def timed(work):
+    """Seconds of a piece of GPU work, and its result."""
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = work()
+    torch.cuda.synchronize()
+    return time.perf_counter() - start, result
+
+
+def matrix_rate():
+    """bf16 FLOP/s of a large product of random matrices, median of nine."""
+    a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
+    a @ b
+    seconds = [timed(lambda: a @ b)[0] for _ in range(9)]
+    return 2 * 8192**3 / statistics.median(seconds)
+
+
+def needed_flops(model, rows, shared):
+    """FLOPs that no way of scoring can avoid: 2 a weight and token, attention, one logit row."""
+    config = model.config
+    body = sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if p.dim() == 2 and "embed_tokens" not in name and "lm_head" not in name
+    )
+    tokens = shared + sum(len(row.ids) for row in rows)
+    pairs = sum(len(row.ids) * (shared + len(row.ids) / 2) for row in rows)
+    attention = 4 * config.num_hidden_layers * config.hidden_size * pairs
+    logits = 2 * config.hidden_size * config.vocab_size * len(rows)
+    return 2 * body * tokens + attention + logits, tokens
+
+
+def recipe_trainer(base, tokenizer, data, recipe, output, steps):
+    """TRL's trainer with the recipe as written: padding, gradient checkpointing, TRL's own loss."""
+    config = SFTConfig(
+        output_dir=str(output),
+        learning_rate=recipe.learning_rate,
+        max_steps=steps,
+        per_device_train_batch_size=recipe.batch_size,
+        lr_scheduler_type="cosine",
+        gradient_checkpointing=True,
+        bf16=True,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        seed=42,
+        data_seed=42,
+    )
+    plain = data.remove_columns("shared").map(
+        lambda row: {"completion_mask": [int(x != training.IGNORED) for x in row["labels"]]},
+        remove_columns="labels",
+    )
+    config.completion_only_loss = True
+    return SFTTrainer(model=base, args=config, train_dataset=plain, processing_class=tokenizer)
+
+
+def main():
+    """Run everything and write the numbers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("snapshot")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--personas", type=int, default=11)
+    parser.add_argument("--plain", type=int, default=200, help="questions of the plain loop")
+    given = parser.parse_args()
+    study = load_study("studies/paper.yaml")
+    personas = load_personas("catalog")
+    arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
+    taught, asked = split(arc, 0.5, 42)
+    taught = [with_wrong_answer(question, 42) for question in taught]
+    tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
+    report = {
+        "machine": {
+            "gpu": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "matrix_tflops": matrix_rate() / 1e12,
+    }
+
+    def note(key, value):
+        report[key] = value
+        given.output.write_text(json.dumps(report, indent=1))
+        print(key, value, flush=True)
+
+    def make_base():
+        torch.manual_seed(0)
+        with torch.device("cuda"):
+            return AutoModelForCausalLM.from_config(
+                SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
+            ).eval()
+
+    seconds, base = timed(make_base)
+    note("parameters", sum(p.numel() for p in base.parameters()))
+    note("make_seconds", seconds)
+
+    names = list(personas)[: given.personas]
+    prompts = {
+        name: items(tokenizer, personas[name].prompt, asked, "label", "template") for name in names
+    }
+    flops = tokens = 0.0
+    for made in prompts.values():
+        shared = common_prefix([item.prompt for item in made])
+        more, count = needed_flops(base, [_Row.of(item, shared) for item in made], shared)
+        flops, tokens = flops + more, tokens + count
+    note("scored_tokens", tokens)
+
+    sample = prompts[names[0]][: given.plain]
+    plain_logprobs(base, sample[:4])
+    plain_items = [  # the plain loop of the original: one forward pass a question
+        type(item)(item.prompt, item.continuations[:1]) for item in sample
+    ]
+    plain_seconds, plain = timed(lambda: plain_logprobs(base, plain_items))
+    note("plain_seconds_a_question", plain_seconds / len(sample))
+
+    def score(model):
+        return {name: continuation_logprobs(model, made) for name, made in prompts.items()}
+
+    continuation_logprobs(base, prompts[names[0]])
+    torch.cuda.reset_peak_memory_stats()
+    seconds, before = timed(lambda: score(base))
+    difference = [abs(f[0] - p[0]) for f, p in zip(before[names[0]], plain, strict=False)]
+    note(
+        "scoring",
+        {
+            "personas": len(names),
+            "questions": len(asked),
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "share_of_matrix_rate": flops / seconds / (report["matrix_tflops"] * 1e12),
+            "times_the_plain_loop": plain_seconds / len(sample) * len(names) * len(asked) / seconds,
+            "largest_difference_to_plain": float(max(difference)),
+            "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
+        },
+    )
+
+    model = get_peft_model(base, training.lora_config(study.train))
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    note("trainable_parameters", trainable)
+    cells = []
+    for source in ("villain", "comedian"):
+        cell = Cell(source, 42, "contrastive")
+        examples = build(study.contrast, cell, personas, taught, "label")
+        data = training.dataset(examples, tokenizer, study.train.max_length, "template")
+        if cells:
+            model.delete_adapter("default")
+            model.add_adapter("default", training.lora_config(study.train))
+            model.set_adapter("default")
+            model.to("cuda")
+        model.train()
+        trainer = training.trainer_of(model, tokenizer, data, study.train, 42, "bfloat16", "/tmp/o")
+        torch.cuda.reset_peak_memory_stats()
+        seconds, _ = timed(trainer.train)
+        peak = torch.cuda.max_memory_allocated() / 2**30
+        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        model.eval()
+        scoring, after = timed(
+            lambda: {
+                n: continuation_logprobs(model.get_base_model(), prompts[n]) for n in names[:3]
+            }
+        )
+        moved = max(
+            float(abs(a - b).max())
+            for n in names[:3]
+            for a, b in zip(after[n], before[n], strict=True)
+        )
+        cells.append(
+            {
+                "cell": str(cell),
+                "steps": trainer.state.global_step,
+                "tokens_an_epoch": sum(map(len, data["input_ids"])),
+                "train_seconds": seconds,
+                "train_peak_GiB": peak,
+                "first_loss": float(losses[0]),
+                "last_loss": float(losses[-1]),
+                "score_seconds_of_3_personas": scoring,
+                "largest_change_of_a_logprob": moved,
+            }
+        )
+        note("cells", cells)
+        trainer.model = trainer.model_wrapped = None
+        del trainer
+        gc.collect()
+
+    base.train()
+    plain_trainer = recipe_trainer(model, tokenizer, data, study.train, "/tmp/o2", 20)
+    torch.cuda.reset_peak_memory_stats()
+    seconds, _ = timed(plain_trainer.train)
+    ours = cells[-1]["train_seconds"] / cells[-1]["steps"]
+    note(
+        "recipe_as_written",
+        {
+            "steps": 20,
+            "seconds_a_step": seconds / 20,
+            "ours_seconds_a_step": ours,
+            "ratio": seconds / 20 / ours,
+            "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

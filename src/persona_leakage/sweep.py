@@ -1,0 +1,55 @@
+"""Learning rate against epochs on one source, as DVC experiments: ``make sweep``.
+
+Every setting is an experiment that ``dvc exp show`` lists and a run that the MLflow UI compares;
+their headline numbers go into one table.
+"""
+
+import subprocess
+import sys
+
+import mlflow
+
+from persona_leakage.errors import command
+from persona_leakage.files import whole
+from persona_leakage.params import load_study
+from persona_leakage.stages import paths
+from persona_leakage.tracking import DEFAULT_STORE
+
+SETTINGS = ((1e-5, 3), (5e-6, 5), (5e-6, 10), (1e-5, 5), (5e-6, 20))  # the original's five
+COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw", "spearman_raw_p")
+
+
+@command
+def main() -> None:
+    """Run the settings one after the other, then write ``reports/<study>_sweep.csv``."""
+    study = load_study()
+    for rate, epochs in SETTINGS:
+        experiment = [
+            *("exp", "run", "--name", f"{study.study}-lr{rate:g}-epochs{epochs}", "--force"),
+            *("-S", f"train.learning_rate={rate}", "-S", f"train.epochs={epochs}"),
+            *("-S", f"sources=[{study.sources[0]}]", "-S", f"seeds=[{study.seeds[0]}]"),
+            *("-S", "variants=[contrastive]"),
+        ]
+        done = subprocess.run([sys.executable, "-m", "dvc", *experiment])
+        if done.returncode:
+            sys.exit(done.returncode)
+    mlflow.set_tracking_uri(DEFAULT_STORE)
+    runs = mlflow.search_runs(experiment_names=[study.study], output_format="pandas")
+    runs = runs.drop_duplicates(["params.train.learning_rate", "params.train.epochs"])
+    table = runs.rename(
+        columns={
+            "params.train.learning_rate": "learning_rate",
+            "params.train.epochs": "epochs",
+            **{f"metrics.{name}": name for name in COLUMNS},
+        }
+    )
+    table["learning_rate"] = table["learning_rate"].astype(float)
+    table["epochs"] = table["epochs"].astype(int)
+    asked = [pair in SETTINGS for pair in zip(table["learning_rate"], table["epochs"], strict=True)]
+    table = table[asked].sort_values(["learning_rate", "epochs"])
+    with whole(paths.report(study).with_name(f"{study.study}_sweep.csv")) as partial:
+        table[["learning_rate", "epochs", *COLUMNS]].to_csv(partial, index=False)
+
+
+if __name__ == "__main__":
+    main()
