@@ -32,8 +32,10 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):
+    # tests in this process leave MLflow's choice of experiment in the environment
+    inherited = {name: v for name, v in os.environ.items() if not name.startswith("MLFLOW_")}
     return {
-        **os.environ,
+        **inherited,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": "src",
         "MLFLOW_ENV_ROOT": str(tmp_path_factory.mktemp("environments")),

@@ -28,9 +28,9 @@ def test_an_empty_eval_set_is_refused(study, personas, tokenizer, llama):
         evaluate(llama, tokenizer, [personas["spy"]], [], study)
 
 
-def names(study, personas, *similarity, **changes):
+def names(study, catalogue, *similarity, **changes):
     changed = study.model_copy(update=changes)
-    return {persona.name for persona in chosen_personas(changed, personas, *similarity)}
+    return {persona.name for persona in chosen_personas(changed, catalogue, *similarity)}
 
 
 def test_core_is_the_eleven_and_the_conditions(study, personas):
