@@ -25,7 +25,7 @@ def main() -> None:
     study = load_study()
     for rate, epochs in SETTINGS:
         experiment = [
-            *("exp", "run", "--name", f"{study.study}-lr{rate:g}-epochs{epochs}", "--force"),
+            *("exp", "run", "--name", f"{study.study}-lr{rate:g}-epochs{epochs}"),
             *("-S", f"train.learning_rate={rate}", "-S", f"train.epochs={epochs}"),
             *("-S", f"sources=[{study.sources[0]}]", "-S", f"seeds=[{study.seeds[0]}]"),
             *("-S", "variants=[contrastive]"),
