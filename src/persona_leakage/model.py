@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, sha256, whole
+from persona_leakage.files import sha256, whole
 from persona_leakage.params import FolderOrigin, HubOrigin, WheelOrigin
 from persona_leakage.prompts import Tokenizer
 
@@ -112,11 +112,6 @@ def _from_folder(origin: FolderOrigin, directory: Path) -> None:
                     os.link(file.resolve(), directory / file.name)
                 except OSError:
                     (directory / file.name).write_bytes(file.read_bytes())
-
-
-def describe(directory: str | Path) -> Record:
-    """State what a model folder holds: the SHA-256 of each file."""
-    return {file.name: sha256(file) for file in sorted(Path(directory).iterdir())}
 
 
 def device() -> torch.device:

@@ -38,13 +38,10 @@ class Trained:
         ``step``, ``epoch``, ``loss``, ``learning_rate``, ``grad_norm``; a row an optimiser step.
     trainable : int
         Number of trained parameters.
-    tokens : int
-        Tokens in one epoch, padding not counted.
     """
 
     curve: pd.DataFrame
     trainable: int
-    tokens: int
 
 
 def dataset(
@@ -297,8 +294,7 @@ def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    data: Any = trainer.train_dataset
-    return Trained(curve[columns], trainable, sum(len(ids) for ids in data["input_ids"]))
+    return Trained(curve[columns], trainable)
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
