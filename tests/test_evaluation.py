@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from persona_leakage.errors import InputError
-from persona_leakage.evaluation import chosen_personas, evaluate
+from persona_leakage.evaluation import chosen_personas, evaluate, evaluated_for
 from persona_leakage.params import Neighbourhood
-from persona_leakage.scoring import choice_scores
+from persona_leakage.scoring import choice_scores, items
 
 
 def test_the_table_has_a_row_for_every_persona_and_question(
@@ -17,7 +17,9 @@ def test_the_table_has_a_row_for_every_persona_and_question(
     assert len(table) == 12
     assert table["question"].tolist() == [question.key for question in asked] * 2
     assert (table["correct"] == (table["answer"] == table["chosen"])).all()
-    expected = choice_scores(llama, tokenizer, personas["spy"].prompt, asked, study.scoring)
+    made = items(tokenizer, personas["spy"].prompt, asked, study.scoring, "template")
+    expected = choice_scores(llama, made, study.scoring)
+    assert table["tokens"][0] == len(made[0].prompt) + sum(map(len, made[0].continuations))
     np.testing.assert_allclose(
         np.stack(table["scores"][:6].tolist()), np.stack(expected), atol=1e-5
     )
@@ -30,7 +32,8 @@ def test_an_empty_eval_set_is_refused(study, personas, tokenizer, llama):
 
 def names(study, catalogue, *similarity, **changes):
     changed = study.model_copy(update=changes)
-    return {persona.name for persona in chosen_personas(changed, catalogue, *similarity)}
+    chosen = chosen_personas(changed, catalogue, *similarity)
+    return {persona.name for persona in chosen["villain"]}
 
 
 def test_core_is_the_eleven_and_the_conditions(study, personas):
@@ -66,3 +69,20 @@ def test_an_unknown_persona_is_named(study, personas):
 def test_an_unknown_source_is_named(study, personas):
     with pytest.raises(InputError, match="sources names 'vilain', which is no persona"):
         names(study, personas, sources=["vilain"])
+
+
+def test_a_source_beyond_the_studys_is_compared_with_everyone_asked():
+    everyone = ["villain", "spy", "comedian"]
+    assert evaluated_for("comedian", {"villain": everyone}) == everyone
+
+
+@pytest.mark.parametrize(
+    "evaluated",
+    [
+        {"villain": ["villain", "spy"]},
+        {"villain": ["villain", "comedian"], "spy": ["villain", "comedian", "spy"]},
+    ],
+)
+def test_a_source_whose_company_was_not_asked_is_refused(evaluated):
+    with pytest.raises(InputError, match="add comedian to sources"):
+        evaluated_for("comedian", evaluated)

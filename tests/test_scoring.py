@@ -42,8 +42,9 @@ def test_batched_scores_are_those_of_the_plain_loop_on_the_catalogue(
 
 
 def test_results_come_back_in_the_order_of_the_questions(everyday, tokenizer, llama):
-    forward = choice_scores(llama, tokenizer, "You are a spy.", everyday[:12], "option_text")
-    backward = choice_scores(llama, tokenizer, "You are a spy.", everyday[11::-1], "option_text")
+    made = items(tokenizer, "You are a spy.", everyday[:12], "option_text", "template")
+    forward = choice_scores(llama, made, "option_text")
+    backward = choice_scores(llama, made[::-1], "option_text")
     for one, other in zip(forward, reversed(backward), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
 
@@ -52,7 +53,8 @@ def test_option_text_is_the_mean_over_the_tokens_of_a_choice(everyday, tokenizer
     question = everyday[0]
     prompts = items(tokenizer, "", [question], "option_text", "template")
     lengths = [len(ids) for ids in choice_tokens(tokenizer, question, "option_text")]
-    means = choice_scores(llama, tokenizer, "", [question], "option_text")[0]
+    made = items(tokenizer, "", [question], "option_text", "template")
+    means = choice_scores(llama, made, "option_text")[0]
     np.testing.assert_allclose(means * lengths, plain_logprobs(llama, prompts)[0], atol=1e-4)
 
 

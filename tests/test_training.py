@@ -122,6 +122,24 @@ def test_the_adapter_is_on_every_linear_projection_and_rank_stabilised(
         assert layer.lora_A["default"].weight.dtype == torch.float32
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_base_is_frozen_in_the_working_precision_and_the_adapter_has_float32_masters(
+    precision, model_folder, tokenizer, data, recipe, tmp_path
+):
+    trainer = training.build_trainer(model_folder, tokenizer, data, recipe, 42, precision, tmp_path)
+    parameters = dict(trainer.model.named_parameters())
+    base = {p.dtype for name, p in parameters.items() if "lora_" not in name}
+    adapter = {p.dtype for name, p in parameters.items() if "lora_" in name}
+    assert base == {getattr(torch, precision)}
+    assert adapter == {torch.float32}
+    assert {name for name, p in parameters.items() if p.requires_grad} == {
+        name for name in parameters if "lora_" in name
+    }
+    # autocast is for GPUs; float16, which needs loss scaling, is for none
+    assert trainer.args.bf16 == (precision == "bfloat16" and torch.cuda.is_available())
+    assert not trainer.args.fp16
+
+
 def test_training_lowers_the_loss_and_the_adapter_changes_the_model(
     model_folder, tokenizer, data, recipe, tmp_path, llama
 ):

@@ -11,7 +11,7 @@ from persona_leakage.params import Neighbourhood, Study
 from persona_leakage.progress import bar
 from persona_leakage.prompts import Tokenizer
 from persona_leakage.questions import Question
-from persona_leakage.scoring import choice_scores
+from persona_leakage.scoring import choice_scores, items
 
 
 def evaluate(
@@ -28,7 +28,8 @@ def evaluate(
     DataFrame
         One row a (persona, question): ``persona``; ``question`` (key), ``benchmark``; ``answer``,
         ``chosen`` (indices of the right and of the highest-scored choice); ``correct`` (bool);
-        ``scores`` (list of float32, one a choice: see ``scoring.choice_scores``).
+        ``scores`` (list of float32, one a choice: see ``scoring.choice_scores``); ``tokens`` (of
+        the prompt and its choices).
 
     Raises
     ------
@@ -43,15 +44,10 @@ def evaluate(
     frames = []
     with bar("scoring", len(personas) * len(questions), "questions") as progress:
         for persona in personas:
-            scores = choice_scores(
-                model,
-                tokenizer,
-                persona.prompt,
-                questions,
-                study.scoring,
-                study.model.system_role,
-                progress.update,
+            made = items(
+                tokenizer, persona.prompt, questions, study.scoring, study.model.system_role
             )
+            scores = choice_scores(model, made, study.scoring, progress.update)
             chosen = [int(values.argmax()) for values in scores]
             frames.append(
                 pd.DataFrame(
@@ -66,6 +62,9 @@ def evaluate(
                             for choice, question in zip(chosen, questions, strict=True)
                         ],
                         "scores": scores,
+                        "tokens": [
+                            len(item.prompt) + sum(map(len, item.continuations)) for item in made
+                        ],
                     }
                 )
             )
@@ -74,12 +73,13 @@ def evaluate(
 
 def chosen_personas(
     study: Study, personas: Mapping[str, Persona], similarity: pd.DataFrame | None = None
-) -> list[Persona]:
-    """Resolve ``personas`` of a study to who is evaluated, in the order of the catalogue.
+) -> dict[str, list[Persona]]:
+    """Resolve ``personas`` of a study to who is evaluated for each source, in catalogue order.
 
-    ``core``: the eleven and the conditions. ``full``: the whole catalogue. A neighbourhood:
-    for each source the nearest by raw cosine at the study's layer, and as controls the eleven, the
+    ``core``: the eleven and the conditions. ``full``: the whole catalogue. A neighbourhood: the
+    nearest to the source by raw cosine at the study's layer, and as controls the eleven, the
     conditions and the unrelated. A list: these, the conditions, the assistant and the sources.
+    Only a neighbourhood differs from source to source.
 
     Raises
     ------
@@ -92,28 +92,56 @@ def chosen_personas(
                 f"params.yaml: sources names {source!r}, which is no persona of the catalogue; "
                 "correct it or add a line to catalog/personas.yaml"
             )
-    wanted = set(study.sources)
-    match study.personas:
-        case "full":
-            wanted |= set(personas)
-        case "core":
-            wanted |= {p.name for p in personas.values() if p.category in ("core", "condition")}
-        case Neighbourhood(neighbours=count):
-            assert similarity is not None, "the neighbourhood is read off the similarity table"
-            controls = ("core", "condition", "unrelated")
-            wanted |= {p.name for p in personas.values() if p.category in controls}
-            for source in study.sources:
+
+    def of(*categories: str) -> set[str]:
+        return {p.name for p in personas.values() if p.category in categories}
+
+    wanted: dict[str, set[str]] = {}
+    for source in study.sources:
+        match study.personas:
+            case "full":
+                names = set(personas)
+            case "core":
+                names = of("core", "condition") | set(study.sources)
+            case Neighbourhood(neighbours=count):
+                assert similarity is not None, "the neighbourhood is read off the similarity table"
                 others = similarity[
                     (similarity["source"] == source) & (similarity["persona"] != source)
                 ]
-                wanted |= set(others.nlargest(count, "raw")["persona"])
-        case names:
-            for name in names:
-                if name not in personas:
-                    raise InputError(
-                        f"params.yaml: personas names {name!r}, which is no persona of the "
-                        "catalogue; correct it or add a line to catalog/personas.yaml"
-                    )
-            conditions = {p.name for p in personas.values() if p.category == "condition"}
-            wanted |= {*names, *conditions, "assistant"}
-    return [persona for persona in personas.values() if persona.name in wanted]
+                nearest = set(others.nlargest(count, "raw")["persona"])
+                names = of("core", "condition", "unrelated") | nearest | {source}
+            case listed:
+                for name in listed:
+                    if name not in personas:
+                        raise InputError(
+                            f"params.yaml: personas names {name!r}, which is no persona of the "
+                            "catalogue; correct it or add a line to catalog/personas.yaml"
+                        )
+                names = {*listed, *of("condition"), "assistant", *study.sources}
+        wanted[source] = names
+    return {
+        source: [persona for persona in personas.values() if persona.name in names]
+        for source, names in wanted.items()
+    }
+
+
+def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequence[str]:
+    """Names of who is evaluated in a cell of this source.
+
+    A source that the study does not list can be computed all the same (``mlflow run -P source``)
+    when everyone is asked for every source, itself among them.
+
+    Raises
+    ------
+    InputError
+        The baseline has not asked what this source needs.
+    """
+    if source in evaluated:
+        return evaluated[source]
+    first, *others = evaluated.values()
+    if source in first and all(other == first for other in others):
+        return first
+    raise InputError(
+        f"params.yaml: the baseline lacks the personas that {source} is compared with; add "
+        f"{source} to sources, and to personas where these are listed by name"
+    )

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import math
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -99,8 +100,22 @@ def read_json(path: str | Path) -> Any:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Write indented JSON with sorted keys: the same bytes for the same content."""
-    write_text(path, json.dumps(content, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+    """Write indented JSON with sorted keys: the same bytes for the same content.
+
+    JSON knows no "not a number": it becomes null.
+    """
+    text = json.dumps(_null(content), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def _null(content: Any) -> Any:
+    if isinstance(content, dict):
+        return {key: _null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [_null(value) for value in content]
+    if isinstance(content, float) and not math.isfinite(content):
+        return None
+    return content
 
 
 def write_text(path: str | Path, content: str) -> None:

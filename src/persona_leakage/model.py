@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.integrations.liger import apply_liger_kernel
+from transformers.utils import is_liger_kernel_available
 from transformers.utils import logging as transformers_logging
 
 from persona_leakage.errors import InputError
@@ -16,6 +18,8 @@ from persona_leakage.prompts import Tokenizer
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
+# cuDNN's attention plans anew for every shape, and hardly two of our batches have the same
+torch.backends.cuda.enable_cudnn_sdp(False)
 
 Precision = Literal["auto", "float32", "bfloat16"]
 CausalLM = Any  # transformers' models share no useful static type
@@ -122,11 +126,19 @@ def device() -> torch.device:
 
 
 def dtype(precision: Precision) -> torch.dtype:
-    """Turn the parameter into a torch type; ``auto`` is bfloat16 where it is multiplied fast."""
+    """Turn the parameter into a torch type; ``auto`` is bfloat16 where it is multiplied faster."""
     if precision == "auto":
-        fast = device().type != "cpu" or torch.cpu._is_avx512_bf16_supported()
+        fast = device().type != "cpu" or _processor_gains_from_bfloat16()
         return torch.bfloat16 if fast else torch.float32
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
+
+
+def _processor_gains_from_bfloat16() -> bool:
+    # Processors with AVX512-FP16 have their bfloat16 rate in AMX, which a virtual machine may hide;
+    # their vector instructions for it are slower than float32.
+    can = torch.cpu.get_capabilities()
+    vectors = can.get("avx512_bf16", False) and not can.get("avx512_fp16", False)
+    return bool(can.get("amx_bf16", False) or vectors)
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
@@ -139,7 +151,20 @@ def load_model(directory: str | Path, precision: Precision) -> CausalLM:
     model = AutoModelForCausalLM.from_pretrained(
         directory, dtype=dtype(precision), attn_implementation="sdpa", use_safetensors=True
     )
-    return model.to(device()).eval()
+    return fused(model.to(device()).eval())
+
+
+def fused(model: CausalLM) -> CausalLM:
+    """Use Liger's kernels on a GPU where they are installed (the ``gpu`` extra); same arithmetic.
+
+    Normalisation, rotation and gating are one pass over memory each. For scoring alone: a training
+    step is so short that launching them costs more than they save.
+    """
+    if model.device.type == "cuda" and is_liger_kernel_available():
+        kernels = {"rope": True, "swiglu": True, "rms_norm": True}
+        losses = {"cross_entropy": False, "fused_linear_cross_entropy": False}
+        apply_liger_kernel(model, kernels | losses)
+    return model
 
 
 def load_adapted(directory: str | Path, adapter: str | Path, precision: Precision) -> CausalLM:

@@ -34,8 +34,8 @@ from persona_leakage.prompts import (
 )
 from persona_leakage.questions import Question
 
-# padded tokens a forward pass: what fits the caches of a processor, what fills a GPU
-TOKEN_BUDGET = {"cpu": 1536, "cuda": 32768}
+# padded tokens a forward pass: enough to fill the arithmetic units, no more, for less padding
+TOKEN_BUDGET = {"cpu": 768, "cuda": 4096}
 
 
 @dataclass(frozen=True)
@@ -90,20 +90,19 @@ def choice_tokens(tokenizer: Tokenizer, question: Question, scoring: Scoring) ->
 
 def choice_scores(
     model: CausalLM,
-    tokenizer: Tokenizer,
-    system: str | None,
-    questions: Sequence[Question],
+    made: Sequence[Item],
     scoring: Scoring,
-    system_role: SystemRole = "template",
     advance: Callable[[int], Any] = lambda count: None,
 ) -> list[np.ndarray]:
-    """Score every choice of every question under one persona; the highest is the model's answer.
+    """Score every choice of every question of a persona; the highest is the model's answer.
 
     ``label``: the log-probability of the label. ``option_text``: the mean log-probability of the
     choice's tokens (length-normalised, as in Brown et al. 2020, section 2.4).
 
     Parameters
     ----------
+    made : sequence of Item
+        Of ``items``.
     advance : callable
         Called with the number of questions just scored, for a progress bar.
 
@@ -112,7 +111,6 @@ def choice_scores(
     list of ndarray of shape (choices,), float32
         In the order of the questions.
     """
-    made = items(tokenizer, system, questions, scoring, system_role)
     sums = continuation_logprobs(model, made, advance)
     if scoring == "label":
         return sums

@@ -36,6 +36,12 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
+def use_store() -> None:
+    """Track in the file beside the project, unless the environment names a server."""
+    if not os.environ.get("MLFLOW_TRACKING_URI"):
+        mlflow.set_tracking_uri(DEFAULT_STORE)
+
+
 @contextmanager
 def cell_run(study: Study, cell: Cell) -> Iterator[str]:
     """Open the MLflow run of a cell and yield its id.
@@ -44,8 +50,7 @@ def cell_run(study: Study, cell: Cell) -> Iterator[str]:
     cell with the same parameters in the study's experiment, so that every stage adds to one run;
     other parameters make another run.
     """
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(DEFAULT_STORE)
+    use_store()
     tags = {
         "study": study.study,
         "source": cell.source,
@@ -131,11 +136,13 @@ class Stopwatch:
     parts: dict[str, float] = field(default_factory=dict)
 
     @contextmanager
-    def time(self, part: str, tokens: int | None = None) -> Iterator[None]:
-        """Time a block; with ``tokens``, also their rate."""
+    def time(self, part: str) -> Iterator[None]:
+        """Time a block."""
         start = time.perf_counter()
         yield
-        seconds = time.perf_counter() - start
-        self.parts[f"profile/{part}_seconds"] = seconds
-        if tokens is not None:
-            self.parts[f"profile/{part}_tokens_per_second"] = tokens / seconds
+        self.parts[f"profile/{part}_seconds"] = time.perf_counter() - start
+
+    def rate(self, part: str, tokens: int) -> None:
+        """Add the tokens a second of a part that has been timed."""
+        seconds = self.parts[f"profile/{part}_seconds"]
+        self.parts[f"profile/{part}_tokens_per_second"] = tokens / seconds

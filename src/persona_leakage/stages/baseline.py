@@ -15,12 +15,13 @@ def main() -> None:
     """Write the table of scores."""
     study = load_study()
     personas = load_personas(paths.CATALOGUE)
-    evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"]
+    evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"].values()
+    anyone = {name for names in evaluated for name in names}
     directory = paths.model(study)
     scores = evaluate(
         load_model(directory, study.model.precision),
         load_tokenizer(directory),
-        [personas[name] for name in evaluated],
+        [persona for name, persona in personas.items() if name in anyone],
         from_records(paths.questions(study) / "evaluate.jsonl"),
         study,
     )

@@ -3,8 +3,8 @@
 import mlflow
 
 from persona_leakage.catalog import load_personas
-from persona_leakage.errors import InputError, command
-from persona_leakage.evaluation import evaluate
+from persona_leakage.errors import command
+from persona_leakage.evaluation import evaluate, evaluated_for
 from persona_leakage.files import read_json, whole
 from persona_leakage.model import load_adapted, load_tokenizer
 from persona_leakage.params import Cell, load_study
@@ -19,12 +19,8 @@ def main(cell: Cell) -> None:
     """Write the table of scores; log its profile to the cell's run."""
     study = load_study()
     personas = load_personas(paths.CATALOGUE)
-    evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"]
-    if cell.source not in evaluated:
-        raise InputError(
-            f"params.yaml: {cell.source} is not among the personas that {study.study} evaluates; "
-            "add it to personas"
-        )
+    chosen = read_json(paths.similarity(study) / "personas.json")
+    evaluated = evaluated_for(cell.source, chosen["evaluated"])
     path = paths.questions(study) / "evaluate.jsonl"
     questions = from_records(path)
     directory = paths.model(study)
@@ -42,6 +38,7 @@ def main(cell: Cell) -> None:
             )
         with whole(paths.scores(study, cell)) as partial:
             scores.to_parquet(partial, index=False)
+        clock.rate("score", int(scores["tokens"].sum()))
         mlflow.log_metrics(clock.parts)
         log_questions(questions, "evaluation", str(path))
 

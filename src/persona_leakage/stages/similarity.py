@@ -20,7 +20,11 @@ def main() -> None:
     catalogue = load_personas(paths.CATALOGUE)
     by_distance = isinstance(study.personas, Neighbourhood)
     # a neighbourhood is read off the similarity of the whole catalogue
-    measured = list(catalogue.values()) if by_distance else chosen_personas(study, catalogue)
+    measured = (
+        list(catalogue.values())
+        if by_distance
+        else next(iter(chosen_personas(study, catalogue).values()))
+    )
 
     directory = paths.model(study)
     model, tokenizer = load_model(directory, study.model.precision), load_tokenizer(directory)
@@ -54,7 +58,9 @@ def main() -> None:
     write_json(
         folder / "personas.json",
         {
-            "evaluated": [persona.name for persona in evaluated],
+            "evaluated": {
+                source: [persona.name for persona in chosen] for source, chosen in evaluated.items()
+            },
             "measured": names,
             "layers": layers,
             "layer": layer,

@@ -32,8 +32,9 @@ def main(cell: Cell) -> None:
                 directory, tokenizer, data, study.train, cell.seed, study.model.precision, scratch
             )
         tokens = study.train.epochs * sum(len(ids) for ids in data["input_ids"])
-        with clock.time("train", tokens):
+        with clock.time("train"):
             trained = training.train(trainer, partial)
+        clock.rate("train", tokens)
         trained.curve.to_csv(partial / "curve.csv", index=False)
         log_curve(trained.curve)
         mlflow.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
