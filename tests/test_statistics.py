@@ -4,10 +4,13 @@ import pytest
 from scipy import stats
 
 from persona_leakage.statistics import (
+    by_benchmark,
+    by_category,
     correlation,
     delta_interval,
     headline,
     mcnemar,
+    partial_correlation,
     persona_table,
     roles,
 )
@@ -97,6 +100,16 @@ def test_correlations_are_those_of_scipy(method):
     assert found.low < found.r < found.high
 
 
+def test_the_interval_of_a_correlation_covers_the_truth_as_often_as_it_says():
+    covered = 0
+    for trial in range(80):
+        rng = np.random.default_rng(trial)
+        x, y = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=50).T
+        found = correlation(x, y, "pearson", seed=trial)
+        covered += found.low <= 0.6 <= found.high
+    assert covered >= 69  # 76 expected; 68 or fewer has a chance of 0.1 % at 95 %
+
+
 def test_a_permutation_test_of_nothing_is_positive_one_time_in_twenty():
     rng = np.random.default_rng(5)
     positive = sum(
@@ -104,6 +117,63 @@ def test_a_permutation_test_of_nothing_is_positive_one_time_in_twenty():
         for trial in range(200)
     )
     assert 2 <= positive <= 20
+
+
+def test_a_partial_correlation_is_the_one_of_the_inverse_correlation_matrix():
+    rng = np.random.default_rng(8)
+    given = rng.normal(size=(60, 2))
+    x = given @ [1.0, 0.5] + rng.normal(size=60)
+    y = -x + given @ [0.3, -1.0] + rng.normal(size=60)
+    found = partial_correlation(x, y, given, seed=1)
+    ranks = np.column_stack([stats.rankdata(v) for v in (x, y, *given.T)])
+    inverse = np.linalg.inv(np.corrcoef(ranks.T))
+    assert found.r == pytest.approx(-inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1]))
+    assert found.p < 0.001
+    assert found.low < found.r < found.high
+
+
+def test_a_partial_correlation_does_not_see_what_the_covariate_explains():
+    positive = 0
+    for trial in range(60):
+        rng = np.random.default_rng(trial)
+        cause = rng.normal(size=40)
+        x, y = cause + 0.5 * rng.normal(size=40), cause + 0.5 * rng.normal(size=40)
+        positive += partial_correlation(x, y, cause, seed=trial).p < 0.05
+        assert correlation(x, y, "spearman", seed=trial).r > 0.4
+    assert positive <= 10  # ranks only approximate the linear cause: a little above 3
+
+
+def test_a_category_has_a_gradient_of_its_own_where_it_is_large_enough():
+    raw = np.linspace(0.9, 1, 9)
+    table = pd.DataFrame(
+        {
+            "role": ["bystander"] * 9,
+            "category": ["unrelated"] * 6 + ["opposite"] * 3,
+            "raw": raw,
+            "delta": [0.0, -1, -2, -3, -4, -5, -30, -31, -32],
+        }
+    )
+    found = by_category(table, 1).set_index("category")
+    assert found.index[0] == "opposite"  # the most damaged first
+    assert found.loc["unrelated", "rho"] == pytest.approx(-1)
+    assert np.isnan(found.loc["opposite", "rho"])
+    assert found.loc["opposite", "delta"] == -31
+
+
+def test_benchmarks_are_told_apart(personas):
+    names = ("villain", "spy", "baker", "nurse")
+    before = scores({name: [True] * 8 for name in names})
+    after = scores({name: [name != "villain"] * 4 + [True] * 4 for name in names})
+    for frame in (before, after):
+        frame["benchmark"] = "trained"
+        frame.loc[frame["question"] >= "q4", "benchmark"] = "other"
+    cosines = pd.DataFrame(
+        {"persona": names, "raw": [1, 0.9, 0.8, 0.7], "centred": [1, 0.5, 0, -1]}
+    )
+    role = dict.fromkeys(names, "bystander") | {"villain": "source"}
+    found = by_benchmark(before, after, cosines, personas, role, 1).set_index("benchmark")
+    assert found["source_delta"].to_dict() == {"trained": -100, "other": 0}
+    assert found["questions"].to_dict() == {"trained": 4, "other": 4}
 
 
 def test_a_constant_side_has_no_correlation():
@@ -122,6 +192,7 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
             "raw": [1, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9],
             "centred": [1, 0.5, 0.5, 0.1, 0.2, 0.3, 0.4],
             "questions": [10] * 7,
+            "prompt_length": [50, 60, 40, 45, 55, 65, 52],
         }
     )
     numbers = headline(table, 42)

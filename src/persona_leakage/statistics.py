@@ -59,11 +59,11 @@ def persona_table(
     Returns
     -------
     DataFrame
-        ``persona``, ``category``, ``relation``, ``role``; ``raw``, ``centred`` (cosines);
-        ``questions`` (count); ``before``, ``after`` (accuracies) with ``*_low``, ``*_high`` (Wilson
-        95 %); ``delta`` (percentage points) with ``delta_low``, ``delta_high`` (bootstrap over
-        questions, 95 %); ``broken``, ``mended`` (questions that changed); ``p`` (McNemar, exact),
-        ``p_holm``, ``p_bh`` (over the personas).
+        ``persona``, ``category``, ``relation``, ``role``; ``prompt_length`` (characters);
+        ``raw``, ``centred`` (cosines); ``questions`` (count); ``before``, ``after`` (accuracies)
+        with ``*_low``, ``*_high`` (Wilson 95 %); ``delta`` (percentage points) with ``delta_low``,
+        ``delta_high`` (bootstrap over questions, 95 %); ``broken``, ``mended`` (questions that
+        changed); ``p`` (McNemar, exact), ``p_holm``, ``p_bh`` (over the personas).
     """
     cosines = similarity.set_index("persona")
     rows = []
@@ -76,6 +76,7 @@ def persona_table(
             "persona": name,
             "category": personas[name].category,
             "relation": personas[name].relation,
+            "prompt_length": len(personas[name].prompt or ""),
             "role": role_of_it,
             "raw": cosines.loc[name, "raw"],
             "centred": cosines.loc[name, "centred"],
@@ -180,6 +181,76 @@ def correlation(
     return Correlation(float(observed), p, float(low), float(high), len(a))
 
 
+def partial_correlation(
+    x: Sequence[float] | np.ndarray,
+    y: Sequence[float] | np.ndarray,
+    given: np.ndarray,
+    *,
+    seed: int,
+) -> Correlation:
+    """Spearman correlation of what ``given`` leaves unexplained in the ranks of both sides.
+
+    Ranks of x and y are regressed on the ranks of the covariates; the residuals are correlated
+    (Kendall & Stuart 1979, chapter 27). The p-value permutes the residuals of y (Freedman & Lane
+    1983); the interval is a bootstrap over personas.
+
+    Parameters
+    ----------
+    given : ndarray of shape (personas, covariates)
+        A covariate that is the same for all personas explains nothing and is ignored.
+    """
+    a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    z = np.asarray(given, dtype=float).reshape(len(a), -1)
+    if len(a) < z.shape[1] + 4 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return Correlation(float("nan"), float("nan"), float("nan"), float("nan"), len(a))
+
+    def residuals(index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        ranks = [stats.rankdata(values[index]) for values in (a, b, *z.T)]
+        design = np.column_stack([np.ones(len(index)), *ranks[2:]])
+        both = np.column_stack(ranks[:2])
+        left = both - design @ np.linalg.lstsq(design, both, rcond=None)[0]
+        return left[:, 0], left[:, 1]
+
+    ra, rb = residuals(np.arange(len(a)))
+    observed = _pearson(ra, rb)
+    rng = np.random.default_rng(seed)
+    permuted = rng.permuted(np.broadcast_to(rb, (RESAMPLES, len(b))), axis=1)
+    extreme = np.abs(_pearson(ra, permuted)) >= abs(observed) - 1e-12
+    draws = rng.integers(len(a), size=(RESAMPLES // 10, len(a)))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        resampled = [_pearson(*residuals(index)) for index in draws]
+    low, high = np.nanpercentile(resampled, [2.5, 97.5])
+    p = (1 + int(extreme.sum())) / (1 + RESAMPLES)
+    return Correlation(float(observed), p, float(low), float(high), len(a))
+
+
+def by_category(table: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """The gradient within each category of bystanders, where it has five or more.
+
+    Returns
+    -------
+    DataFrame
+        ``category``, ``personas``, ``raw`` (mean cosine), ``delta`` (mean, pp), ``rho``, ``p``
+        (Spearman over the category's bystanders; not a number for fewer than five). Most damaged
+        category first.
+    """
+    rows = []
+    for category, group in table[table["role"] == "bystander"].groupby("category"):
+        enough = len(group) >= 5
+        found = correlation(group["raw"], group["delta"], "spearman", seed=seed) if enough else None
+        rows.append(
+            {
+                "category": category,
+                "personas": len(group),
+                "raw": group["raw"].mean(),
+                "delta": group["delta"].mean(),
+                "rho": found.r if found else float("nan"),
+                "p": found.p if found else float("nan"),
+            }
+        )
+    return pd.DataFrame(rows).sort_values("delta", ignore_index=True)
+
+
 def _pearson(a: np.ndarray, b: np.ndarray) -> Any:
     a = a - a.mean(axis=-1, keepdims=True)
     b = b - b.mean(axis=-1, keepdims=True)
@@ -191,7 +262,8 @@ def headline(table: pd.DataFrame, seed: int) -> dict[str, float]:
 
     ``*_delta`` are percentage points: of the source, and the means over never-trained bystanders
     (all, and those unrelated to the source), over trained negatives and over control conditions.
-    Correlations are over never-trained bystanders, of similarity against delta.
+    Correlations are over never-trained bystanders, of similarity against delta; ``partial_raw`` is
+    Spearman's given baseline accuracy and the length of the prompt.
     """
     bystanders = table[table["role"] == "bystander"]
     source = table[table["role"] == "source"].iloc[0]
@@ -214,4 +286,40 @@ def headline(table: pd.DataFrame, seed: int) -> dict[str, float]:
             numbers[f"{method}_{kind}_p"] = found.p
             numbers[f"{method}_{kind}_low"] = found.low
             numbers[f"{method}_{kind}_high"] = found.high
+    found = partial_correlation(
+        bystanders["raw"], bystanders["delta"], bystanders[["before", "prompt_length"]], seed=seed
+    )
+    numbers["partial_raw"], numbers["partial_raw_p"] = found.r, found.p
+    numbers["partial_raw_low"], numbers["partial_raw_high"] = found.low, found.high
     return {name: float(value) for name, value in numbers.items()}
+
+
+def by_benchmark(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    similarity: pd.DataFrame,
+    personas: Mapping[str, Persona],
+    role: Mapping[str, Role],
+    seed: int,
+) -> pd.DataFrame:
+    """Headline numbers of each benchmark apart: is the damage of the task, or general?
+
+    Parameters are those of ``persona_table``.
+
+    Returns
+    -------
+    DataFrame
+        ``benchmark``, then the numbers of ``headline``, over that benchmark's questions alone.
+    """
+    rows = []
+    for name in dict.fromkeys(after["benchmark"]):
+        table = persona_table(
+            before[before["benchmark"] == name],
+            after[after["benchmark"] == name],
+            similarity,
+            personas,
+            role,
+            seed,
+        )
+        rows.append({"benchmark": name, **headline(table, seed)})
+    return pd.DataFrame(rows)

@@ -1,0 +1,169 @@
+"""Across cells: what holds over seeds and sources, and what differs between them."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+from statsmodels.regression.mixed_linear_model import MixedLM
+
+METRICS = (
+    "source_delta",
+    "bystander_delta",
+    "unrelated_delta",
+    "negative_delta",
+    "spearman_raw",
+    "spearman_centred",
+)
+
+
+def over_seeds(headline: pd.DataFrame) -> pd.DataFrame:
+    """Mean and spread of the headline numbers over the seeds of each source and variant.
+
+    Parameters
+    ----------
+    headline : DataFrame
+        One row a cell: ``source``, ``seed``, ``variant`` and the numbers of
+        ``statistics.headline``.
+
+    Returns
+    -------
+    DataFrame
+        ``variant``, ``source``, ``seeds``, and for each metric ``<metric>`` (mean),
+        ``<metric>_sd`` (sample standard deviation; not a number for one seed), ``<metric>_min``,
+        ``<metric>_max``.
+    """
+    rows = []
+    for (variant, source), group in headline.groupby(["variant", "source"], sort=False):
+        row = {"variant": variant, "source": source, "seeds": len(group)}
+        for metric in METRICS:
+            values = group[metric]
+            row |= {
+                metric: values.mean(),
+                f"{metric}_sd": values.std(),
+                f"{metric}_min": values.min(),
+                f"{metric}_max": values.max(),
+            }
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class MixedModel:
+    """``delta = intercept + slope * cosine + persona + seed + residual``.
+
+    Attributes
+    ----------
+    slope, low, high : float
+        Percentage points for 0.01 of cosine, with a 95 % Wald interval.
+    p : float
+        Wald test of the slope, two-sided.
+    persona_sd, seed_sd, residual_sd : float
+        Standard deviations of the random effects and of the rest, percentage points.
+    rows : int
+        Persona-by-seed observations.
+    reason : str or None
+        Why it was not fitted.
+    """
+
+    slope: float
+    low: float
+    high: float
+    p: float
+    persona_sd: float
+    seed_sd: float
+    residual_sd: float
+    rows: int
+    reason: str | None
+
+
+def mixed_model(table: pd.DataFrame) -> MixedModel:
+    """Fit the bystanders of one source over its seeds, persona and seed as crossed random effects.
+
+    statsmodels' ``MixedLM``, restricted maximum likelihood (Laird & Ware 1982).
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``persona``, ``seed``, ``raw``, ``delta``; one row a bystander and seed.
+    """
+    nan = float("nan")
+
+    def not_fitted(reason: str) -> MixedModel:
+        return MixedModel(nan, nan, nan, nan, nan, nan, nan, len(table), reason)
+
+    if table["seed"].nunique() < 2:
+        return not_fitted("one seed cannot tell a persona's own effect from the rest")
+    if table["persona"].nunique() < 5:
+        return not_fitted("fewer than five bystanders")
+    data = pd.DataFrame(
+        {
+            "delta": table["delta"].astype(float),
+            # in hundredths and about the mean: of a size with the deltas, for the optimiser's sake
+            "cosine": 100 * (table["raw"] - table["raw"].mean()),
+            "persona": table["persona"].astype(str),
+            "seed": table["seed"].astype(str),
+        }
+    )
+    model = MixedLM.from_formula(
+        "delta ~ cosine",
+        groups=np.ones(len(data)),
+        vc_formula={"persona": "0 + C(persona)", "seed": "0 + C(seed)"},
+        re_formula="0",
+        data=data,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a variance at zero is an answer, and is reported as one
+        fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+    slope, error = float(fitted.fe_params["cosine"]), float(fitted.bse_fe["cosine"])
+    if not np.isfinite(error) or error == 0:
+        return not_fitted("the likelihood has no clear maximum")
+    variances = dict(zip(model.exog_vc.names, fitted.vcomp, strict=True))
+    return MixedModel(
+        slope,
+        slope - 1.96 * error,
+        slope + 1.96 * error,
+        float(2 * stats.norm.sf(abs(slope / error))),
+        float(np.sqrt(max(variances["persona"], 0))),
+        float(np.sqrt(max(variances["seed"], 0))),
+        float(np.sqrt(fitted.scale)),
+        len(data),
+        None,
+    )
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """Whether estimates differ by more than their errors (Higgins & Thompson 2002).
+
+    Attributes
+    ----------
+    pooled : float
+        Inverse-variance weighted mean.
+    q : float
+        Cochran's Q; chi-squared with ``count - 1`` degrees of freedom if they are all the same.
+    i_squared : float
+        Share of the variation that is not error, 0 to 1.
+    p : float
+    count : int
+    """
+
+    pooled: float
+    q: float
+    i_squared: float
+    p: float
+    count: int
+
+
+def heterogeneity(estimates: Sequence[float], errors: Sequence[float]) -> Heterogeneity | None:
+    """Compare estimates with their standard errors; ``None`` for fewer than two."""
+    if len(estimates) < 2:
+        return None
+    values, weights = np.asarray(estimates, float), 1 / np.asarray(errors, float) ** 2
+    pooled = float((weights * values).sum() / weights.sum())
+    q = float((weights * (values - pooled) ** 2).sum())
+    freedom = len(values) - 1
+    i_squared = max(0.0, (q - freedom) / q) if q > 0 else 0.0
+    return Heterogeneity(pooled, q, i_squared, float(stats.chi2.sf(q, freedom)), len(values))

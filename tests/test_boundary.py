@@ -1,0 +1,109 @@
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT
+from scipy.optimize import curve_fit
+from scipy.special import expit
+
+from persona_leakage.boundary import SPAN, fit, outliers
+
+TRUE = {"midpoint": 0.95, "width": 0.03, "floor": 0.2, "ceiling": 0.85}
+
+
+def logistic(x, midpoint, width, floor, ceiling):
+    return floor + (ceiling - floor) * expit((midpoint - x) * SPAN / width)
+
+
+def simulated(seed, personas=40, questions=150):
+    rng = np.random.default_rng(seed)
+    cosine = rng.uniform(0.88, 0.995, personas)
+    return cosine, rng.binomial(questions, logistic(cosine, **TRUE)) / questions
+
+
+def test_a_curve_without_noise_is_found_again():
+    cosine = np.linspace(0.88, 0.995, 40)
+    found = fit(cosine, logistic(cosine, **TRUE), seed=1, resamples=100)
+    assert found.reason is None
+    for name, value in TRUE.items():
+        assert getattr(found, name) == pytest.approx(value, abs=1e-4)
+    np.testing.assert_allclose(found.accuracy(cosine), logistic(cosine, **TRUE), atol=1e-4)
+
+
+def test_the_width_is_where_the_middle_eighty_percent_of_the_fall_lies():
+    ends = np.array([TRUE["midpoint"] - TRUE["width"] / 2, TRUE["midpoint"] + TRUE["width"] / 2])
+    share = (logistic(ends, **TRUE) - TRUE["floor"]) / (TRUE["ceiling"] - TRUE["floor"])
+    assert share == pytest.approx([0.9, 0.1])
+
+
+def test_it_agrees_with_scipys_curve_fit():
+    cosine, accuracy = simulated(3)
+    found = fit(cosine, accuracy, seed=1, resamples=100)
+    expected, _ = curve_fit(logistic, cosine, accuracy, p0=list(TRUE.values()), maxfev=20_000)
+    assert [found.midpoint, found.width, found.floor, found.ceiling] == pytest.approx(
+        expected, abs=2e-3
+    )
+
+
+def test_intervals_cover_the_truth_as_often_as_they_say():
+    covered = dict.fromkeys(TRUE, 0)
+    for seed in range(40):
+        found = fit(*simulated(seed), seed=seed, resamples=200)
+        assert found.reason is None
+        for name, value in TRUE.items():
+            covered[name] += found.low[name] <= value <= found.high[name]
+    # 38 of 40 expected; 33 or fewer has a chance of 1 % at a coverage of 95 %
+    assert all(count >= 34 for count in covered.values()), covered
+
+
+def test_damage_that_does_not_follow_the_cosine_rarely_gets_a_boundary():
+    found = 0
+    for seed in range(100):
+        rng = np.random.default_rng(seed)
+        cosine, accuracy = rng.uniform(0.9, 1, 30), rng.binomial(150, 0.7, 30) / 150
+        found += fit(cosine, accuracy, seed=seed, resamples=200).has_curve
+    assert found <= 11  # 5 of 100 expected; 12 or more has a chance of half a percent
+
+
+@pytest.mark.parametrize(
+    ("cosine", "accuracy", "reason"),
+    [
+        (np.linspace(0.9, 1, 5), np.linspace(0.9, 0.1, 5), "5 personas are fewer than the 8"),
+        (np.linspace(0.9, 1, 20), np.linspace(0.2, 0.8, 20), "no better than a constant"),
+        (np.linspace(0.9, 1, 20), np.full(20, 0.5), "the same accuracy"),
+        (
+            np.linspace(0.9, 1, 30),
+            logistic(np.linspace(0.9, 1, 30), 1.02, 0.06, 0.0, 0.8),
+            "lies beyond the nearest",
+        ),
+    ],
+)
+def test_when_no_boundary_can_be_fitted_the_reason_is_given(cosine, accuracy, reason):
+    assert reason in fit(cosine, accuracy, seed=1, resamples=200).reason
+
+
+def test_a_persona_off_the_curve_is_an_outlier_and_one_on_it_is_not():
+    cosine, accuracy = simulated(5)
+    accuracy[7] = 0.05
+    cosine[7] = 0.9
+    table = pd.DataFrame(
+        {
+            "persona": [f"p{index}" for index in range(40)],
+            "category": "unrelated",
+            "raw": cosine,
+            "after": accuracy,
+        }
+    )
+    found = outliers(table, fit(cosine, accuracy, seed=1, resamples=200))
+    assert found.loc[0, "persona"] == "p7"
+    assert found.loc[0, "residual"] < -60
+    assert len(found) <= 3
+
+
+def test_the_published_gradient_has_a_boundary_where_it_was_read_off_the_plot():
+    published = pd.read_csv(ROOT / "reference" / "villain_gradient.csv")
+    others = published[published["persona"] != "villain"]
+    found = fit(others["cosine_to_source"].to_numpy(), others["post_accuracy"].to_numpy(), seed=0)
+    assert found.reason is None
+    # between Darth Vader (0.921, 60 % right) and Moriarty (0.927, 38 %)
+    assert 0.915 < found.midpoint < 0.936
+    assert found.ceiling > 0.8 > 0.2 > found.floor
