@@ -118,7 +118,7 @@ def test_the_paper_study_runs_from_split_to_report_on_a_tiny_qwen(paper_in_small
     assert manifest["benchmarks"]["arc_challenge"] == {"rows": 1172, "train": 40, "evaluate": 40}
     chosen = read_json(outputs / "similarity" / "personas.json")
     assert (chosen["layer"], chosen["blocks"]) == (2, 3)
-    assert len(chosen["measured"]) >= 111 > len(chosen["evaluated"]) >= 30
+    assert len(chosen["measured"]) >= 111 > len(chosen["evaluated"]["villain"]) >= 30
     audit = read_json(outputs / "contrast" / "assistant-42-contrastive" / "manifest.json")
     assert audit["clashes"] == [
         {"source": "assistant", "negative": "assistant", "part": "assistant"}
@@ -129,5 +129,5 @@ def test_the_paper_study_runs_from_split_to_report_on_a_tiny_qwen(paper_in_small
     assert not headline.loc["villain", "clash"]
     page = (reports / "report.html").read_text()
     assert "assistant and the negative assistant render to the same prompt" in page
-    assert "Beside the published numbers" in page
+    assert "after, published" in page
     assert "Not finished: villain-42-non_contrastive" in page

@@ -88,6 +88,12 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
     numbers = json.loads((report / "metrics.json").read_text())
     assert "source_delta" in numbers["contrastive"]["villain"]["42"]
     assert "<!doctype html>" in (report / "report.html").read_text()
+    assert "leakage follows the cosine gradient" in (report / "report.md").read_text()
+    found = json.loads((report / "summary.json").read_text())
+    assert found["verdict"]["confidence"] == "low"  # one seed
+    assert len(found["provenance"]["model.safetensors, SHA-256"]) == 64
+    (cell,) = found["cells"]
+    assert {row["predictor"] for row in cell["predictors"]} >= {"raw@15", "words", "mean"}
     second = run(project, environment, "dvc", "repro")
     assert "Running stage" not in second
     assert "Data and pipelines are up to date" in second
@@ -95,6 +101,7 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
 
 def test_dvc_shows_metrics_plots_and_the_graph(project, environment):
     assert "source_delta" in run(project, environment, "dvc", "metrics", "show", "--json")
+    run(project, environment, "dvc", "metrics", "diff")
     run(project, environment, "dvc", "plots", "show")
     assert "train@villain-42-contrastive" in run(project, environment, "dvc", "dag")
 
@@ -115,9 +122,10 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     assert len(tags["dvc_lock_sha256"]) == 64
     assert len(tags["git_commit"].removesuffix("-dirty")) == 40
     metrics = found.data.metrics
-    assert {"source_delta", "bystander_delta", "train/loss", "profile/score_seconds"} <= set(
-        metrics
-    )
+    assert {"source_delta", "bystander_delta", "train/loss"} <= set(metrics)
+    parts = {"load_adapted", "train", "score", "analyse"}
+    assert {f"profile/{part}_seconds" for part in parts} <= set(metrics)
+    assert metrics["profile/score_tokens_per_second"] > 0
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert {i.dataset.name for i in found.inputs.dataset_inputs} == {"training", "evaluation"}
     paths = {
@@ -143,6 +151,23 @@ def test_mlflow_run_computes_a_cell_into_the_run_that_mlflow_made(project, envir
     assert "source_delta" in found.data.metrics
     folder = project / "outputs" / "tiny" / "analysis" / "comedian-7-contrastive"
     assert (folder / "personas.csv").exists()
+
+
+def test_studies_cells_and_runs_are_compared_in_one_report(project, environment):
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    (found,) = client.search_runs([experiment.experiment_id])
+    command = [sys.executable, "-m", "persona_leakage.compare"]
+    run(project, environment, *command, "tiny/villain-42-contrastive", found.info.run_id)
+    report = project / "reports" / "comparison"
+    table = pd.read_csv(report / "headline.csv")
+    assert table["study"].tolist() == ["tiny", f"tiny@{found.info.run_id[:8]}"]
+    assert table.loc[0, "source_delta"] == table.loc[1, "source_delta"]
+    again = subprocess.run(
+        [*command, "tiny", "tiny"], cwd=project, env=environment, capture_output=True, text=True
+    )
+    assert again.returncode == 1
+    assert "named twice" in again.stderr
 
 
 def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, environment):

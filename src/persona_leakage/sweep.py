@@ -9,11 +9,12 @@ import sys
 
 import mlflow
 
+from persona_leakage import figures
 from persona_leakage.errors import command
 from persona_leakage.files import whole
 from persona_leakage.params import load_study
 from persona_leakage.stages import paths
-from persona_leakage.tracking import DEFAULT_STORE
+from persona_leakage.tracking import use_store
 
 SETTINGS = ((1e-5, 3), (5e-6, 5), (5e-6, 10), (1e-5, 5), (5e-6, 20))  # the original's five
 COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw", "spearman_raw_p")
@@ -21,7 +22,7 @@ COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw",
 
 @command
 def main() -> None:
-    """Run the settings one after the other, then write ``reports/<study>_sweep.csv``."""
+    """Run the settings one after the other, then write ``reports/<study>_sweep``."""
     study = load_study()
     for rate, epochs in SETTINGS:
         experiment = [
@@ -33,7 +34,7 @@ def main() -> None:
         done = subprocess.run([sys.executable, "-m", "dvc", *experiment])
         if done.returncode:
             sys.exit(done.returncode)
-    mlflow.set_tracking_uri(DEFAULT_STORE)
+    use_store()
     runs = mlflow.search_runs(experiment_names=[study.study], output_format="pandas")
     runs = runs.drop_duplicates(["params.train.learning_rate", "params.train.epochs"])
     table = runs.rename(
@@ -47,8 +48,11 @@ def main() -> None:
     table["epochs"] = table["epochs"].astype(int)
     asked = [pair in SETTINGS for pair in zip(table["learning_rate"], table["epochs"], strict=True)]
     table = table[asked].sort_values(["learning_rate", "epochs"])
-    with whole(paths.report(study).with_name(f"{study.study}_sweep.csv")) as partial:
-        table[["learning_rate", "epochs", *COLUMNS]].to_csv(partial, index=False)
+    with whole(paths.report(study).with_name(f"{study.study}_sweep")) as partial:
+        partial.mkdir()
+        table[["learning_rate", "epochs", *COLUMNS]].to_csv(partial / "sweep.csv", index=False)
+        title = f"{study.study}: {study.sources[0].replace('_', ' ')}, seed {study.seeds[0]}"
+        figures.save(figures.sweep_table(table, title), partial / "sweep")
 
 
 if __name__ == "__main__":
