@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test lint setup study sweep
+.PHONY: repro test lint setup study sweep bench
 
 repro: setup
 	$(RUN) dvc repro
@@ -26,6 +26,14 @@ study: setup
 # five settings of learning rate and epochs on the first source of params.yaml
 sweep: setup
 	$(RUN) python -m persona_leakage.sweep
+
+# this machine's processor against the baselines; ARC=folder takes a snapshot of allenai/ai2_arc
+bench: setup
+	$(UV) sync --locked --group bench
+	$(RUN) dvc repro base
+	$(RUN) python benchmarks/processor.py outputs/models/SmolLM2-135M-Instruct \
+	  docs/performance/processor.json $(if $(ARC),--arc $(ARC))
+	$(RUN) python benchmarks/render.py
 
 setup: .venv/ready
 

@@ -17,14 +17,16 @@ import time
 from pathlib import Path
 
 import torch
+from baselines import best_batch, harness, plain_labels, recipe_trainer
 from peft import get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
-from trl import SFTConfig, SFTTrainer
+from transformers.utils import is_liger_kernel_available
 
 from persona_leakage import training
 from persona_leakage.catalog import load_personas
 from persona_leakage.contrast import build
+from persona_leakage.model import fused
 from persona_leakage.params import Cell, load_study
 from persona_leakage.questions import load_benchmark, split, with_wrong_answer
 from persona_leakage.scoring import (
@@ -32,7 +34,6 @@ from persona_leakage.scoring import (
     common_prefix,
     continuation_logprobs,
     items,
-    plain_logprobs,
 )
 
 SHAPE = Qwen2Config(
@@ -102,31 +103,6 @@ def needed_flops(model, rows, shared):
     return 2 * body * tokens + attention + logits, tokens
 
 
-def recipe_trainer(base, tokenizer, data, recipe, output, steps):
-    """TRL's trainer with the recipe as written: padding, gradient checkpointing, TRL's own loss."""
-    config = SFTConfig(
-        output_dir=str(output),
-        learning_rate=recipe.learning_rate,
-        max_steps=steps,
-        per_device_train_batch_size=recipe.batch_size,
-        lr_scheduler_type="cosine",
-        gradient_checkpointing=True,
-        bf16=True,
-        logging_steps=1,
-        save_strategy="no",
-        report_to="none",
-        disable_tqdm=True,
-        seed=42,
-        data_seed=42,
-    )
-    plain = data.remove_columns("shared").map(
-        lambda row: {"completion_mask": [int(x != training.IGNORED) for x in row["labels"]]},
-        remove_columns="labels",
-    )
-    config.completion_only_loss = True
-    return SFTTrainer(model=base, args=config, train_dataset=plain, processing_class=tokenizer)
-
-
 def main():
     """Run everything and write the numbers."""
     parser = argparse.ArgumentParser()
@@ -146,6 +122,7 @@ def main():
             "gpu": torch.cuda.get_device_name(),
             "torch": torch.__version__,
             "python": platform.python_version(),
+            "liger": is_liger_kernel_available(),
         },
         "matrix_tflops": matrix_rate() / 1e12,
     }
@@ -178,33 +155,20 @@ def main():
     note("scored_tokens", tokens)
 
     sample = prompts[names[0]][: given.plain]
-    plain_logprobs(base, sample[:4])
-    plain_items = [  # the plain loop of the original: one forward pass a question
-        type(item)(item.prompt, item.continuations[:1]) for item in sample
-    ]
-    plain_seconds, plain = timed(lambda: plain_logprobs(base, plain_items))
+    plain_labels(base, sample[:4])
+    plain_seconds, plain = timed(lambda: plain_labels(base, sample))
     note("plain_seconds_a_question", plain_seconds / len(sample))
 
-    def score(model):
-        return {name: continuation_logprobs(model, made) for name, made in prompts.items()}
-
+    external = harness(base, tokenizer)
+    size = best_batch(external, prompts[names[0]][:256], (16, 32, 64, 128))
+    outside, _ = timed(lambda: external(prompts[names[0]], size))
     continuation_logprobs(base, prompts[names[0]])
-    torch.cuda.reset_peak_memory_stats()
-    seconds, before = timed(lambda: score(base))
-    difference = [abs(f[0] - p[0]) for f, p in zip(before[names[0]], plain, strict=False)]
+    inside, _ = timed(lambda: continuation_logprobs(base, prompts[names[0]]))
     note(
-        "scoring",
-        {
-            "personas": len(names),
-            "questions": len(asked),
-            "seconds": seconds,
-            "tokens_per_second": tokens / seconds,
-            "share_of_matrix_rate": flops / seconds / (report["matrix_tflops"] * 1e12),
-            "times_the_plain_loop": plain_seconds / len(sample) * len(names) * len(asked) / seconds,
-            "largest_difference_to_plain": float(max(difference)),
-            "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
-        },
+        "harness",
+        {"batch_size": size, "seconds": outside, "ours": inside, "ratio": outside / inside},
     )
+    before = {name: continuation_logprobs(base, prompts[name]) for name in names[:3]}
 
     model = get_peft_model(base, training.lora_config(study.train))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
@@ -255,9 +219,13 @@ def main():
         gc.collect()
 
     base.train()
-    plain_trainer = recipe_trainer(model, tokenizer, data, study.train, "/tmp/o2", 20)
+    plain_trainer = recipe_trainer(
+        model, tokenizer, data, study.train, "/tmp/o2", steps=20, seed=42, bf16=True
+    )
+    torch.backends.cuda.enable_cudnn_sdp(True)  # torch's default, which our modules turn off
     torch.cuda.reset_peak_memory_stats()
     seconds, _ = timed(plain_trainer.train)
+    torch.backends.cuda.enable_cudnn_sdp(False)
     ours = cells[-1]["train_seconds"] / cells[-1]["steps"]
     note(
         "recipe_as_written",
@@ -266,6 +234,28 @@ def main():
             "seconds_a_step": seconds / 20,
             "ours_seconds_a_step": ours,
             "ratio": seconds / 20 / ours,
+            "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
+        },
+    )
+
+    # last, since fused kernels cannot be taken out again, and training does without them
+    base = fused(model.unload().eval())
+    continuation_logprobs(base, prompts[names[0]])
+    torch.cuda.reset_peak_memory_stats()
+    seconds, scored = timed(
+        lambda: {name: continuation_logprobs(base, made) for name, made in prompts.items()}
+    )
+    difference = [abs(f[0] - p[0]) for f, p in zip(scored[names[0]], plain, strict=False)]
+    note(
+        "scoring",
+        {
+            "personas": len(names),
+            "questions": len(asked),
+            "seconds": seconds,
+            "tokens_per_second": tokens / seconds,
+            "share_of_matrix_rate": flops / seconds / (report["matrix_tflops"] * 1e12),
+            "times_the_plain_loop": plain_seconds / len(sample) * len(names) * len(asked) / seconds,
+            "largest_difference_to_plain": float(max(difference)),
             "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
         },
     )

@@ -1,0 +1,133 @@
+"""What the project is measured against: the plain loop, lm-evaluation-harness, TRL as written."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from trl import SFTConfig, SFTTrainer
+
+from persona_leakage import training
+from persona_leakage.params import Train
+from persona_leakage.scoring import Item, plain_logprobs
+
+
+def alternate(
+    works: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[], None] = lambda: None
+) -> dict[str, list[float]]:
+    """Time several pieces of work in turn, ``rounds`` times; seconds of each round.
+
+    ``wait`` returns when the device has finished.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            wait()
+            start = time.perf_counter()
+            work()
+            wait()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def plain_labels(model: Any, items: Sequence[Item]) -> list[np.ndarray]:
+    """Label scoring as the original did it: one forward pass a question, logits everywhere."""
+    return plain_logprobs(model, [Item(item.prompt, item.continuations[:1]) for item in items])
+
+
+def harness(model: Any, tokenizer: Any) -> Callable[[Sequence[Item], int], list[list[float]]]:
+    """lm-evaluation-harness's Hugging Face backend over a loaded model, on the very token ids.
+
+    It shares one forward pass between continuations of one token after the same context.
+    """
+    from lm_eval.models.huggingface import HFLM
+
+    backend = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=1)
+
+    def score(items: Sequence[Item], batch_size: int) -> list[list[float]]:
+        backend.batch_size_per_gpu = batch_size
+        requests = [
+            ((str(number), str(choice)), item.prompt, continuation)
+            for number, item in enumerate(items)
+            for choice, continuation in enumerate(item.continuations)
+        ]
+        found = iter(backend._loglikelihood_tokens(requests, disable_tqdm=True))
+        return [[next(found)[0] for _ in item.continuations] for item in items]
+
+    return score
+
+
+def best_batch(
+    score: Callable[[Sequence[Item], int], Any], items: Sequence[Item], sizes: Sequence[int]
+) -> int:
+    """The batch size with which the harness is fastest on these items."""
+    seconds = {}
+    for size in sizes:
+        start = time.perf_counter()
+        score(items, size)
+        seconds[size] = time.perf_counter() - start
+    return min(seconds, key=seconds.__getitem__)
+
+
+def recipe_trainer(
+    model: Any,
+    tokenizer: Any,
+    data: Any,
+    recipe: Train,
+    output: str,
+    *,
+    steps: int,
+    seed: int,
+    bf16: bool,
+) -> SFTTrainer:
+    """TRL's trainer with the recipe as written: padding, gradient checkpointing, TRL's own loss.
+
+    The schedule is the one of the whole recipe, of which ``steps`` are run.
+    """
+    plain = data.remove_columns("shared").map(
+        lambda row: {"completion_mask": [int(x != training.IGNORED) for x in row["labels"]]},
+        remove_columns="labels",
+    )
+    whole = math.ceil(len(data) / recipe.batch_size) * recipe.epochs
+    config = SFTConfig(
+        output_dir=output,
+        learning_rate=recipe.learning_rate,
+        num_train_epochs=recipe.epochs,
+        per_device_train_batch_size=recipe.batch_size,
+        lr_scheduler_type="cosine",
+        warmup_steps=math.ceil(recipe.warmup_fraction * whole),
+        optim="adamw_torch",
+        weight_decay=recipe.weight_decay,
+        max_grad_norm=recipe.max_grad_norm,
+        completion_only_loss=True,
+        gradient_checkpointing=True,
+        bf16=bf16,
+        logging_steps=1,
+        save_strategy="no",
+        report_to="none",
+        disable_tqdm=True,
+        log_level="error",
+        seed=seed,
+        data_seed=seed,
+    )
+    trainer = SFTTrainer(model=model, args=config, train_dataset=plain, processing_class=tokenizer)
+    stop_after(trainer, steps)
+    return trainer
+
+
+def stop_after(trainer: SFTTrainer, steps: int) -> None:
+    """End training after some steps without changing the schedule of the whole."""
+    from transformers import TrainerCallback
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step >= steps
+            return control
+
+    trainer.add_callback(Stop())
+
+
+def losses(trainer: SFTTrainer) -> list[float]:
+    """The loss of every step that was run."""
+    return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]

@@ -1,0 +1,279 @@
+"""The project against its baselines on this machine's processor: ``make bench``.
+
+    python benchmarks/processor.py MODEL OUTPUT.json [--arc SNAPSHOT]
+
+MODEL is the folder of the base model of ``make repro``. Every comparison runs both sides in turn,
+three rounds, in this process; memory is measured in a process of its own for each side.
+"""
+
+import argparse
+import json
+import multiprocessing
+import platform
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from baselines import (
+    alternate,
+    best_batch,
+    harness,
+    losses,
+    plain_labels,
+    recipe_trainer,
+    stop_after,
+)
+from peft import get_peft_model
+from transformers import AutoModelForCausalLM, set_seed
+
+from persona_leakage import training
+from persona_leakage.catalog import load_personas
+from persona_leakage.contrast import build
+from persona_leakage.model import load_model, load_tokenizer
+from persona_leakage.params import Cell, load_study
+from persona_leakage.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.scoring import (
+    _Row,
+    common_prefix,
+    continuation_logprobs,
+    items,
+    plain_logprobs,
+)
+
+ROUNDS = 3
+STEPS = 4
+SEEDS = (42, 137, 256)
+
+
+def row(seconds, ours, baseline):
+    """Medians of both sides and their ratio."""
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "seconds": medians,
+        "rounds": seconds,
+        "ratio": medians[baseline] / medians[ours],
+    }
+
+
+def needed_flops(model, prompts):
+    """FLOPs of the decoder's matrices for the tokens that have to be computed: 2 a weight."""
+    body = sum(
+        p.numel()
+        for name, p in model.get_decoder().named_parameters()
+        if name.endswith("proj.weight")
+    )
+    shared = common_prefix([item.prompt for item in prompts])
+    rows = [_Row.of(item, shared) for item in prompts]
+    return 2 * body * (shared + sum(len(row.ids) for row in rows))
+
+
+def train(side, model_folder, tokenizer, data, recipe, seed):
+    """Run the first steps of a training on one side; seconds a step after the first, losses."""
+    with tempfile.TemporaryDirectory() as scratch:
+        if side == "ours":
+            trainer = training.build_trainer(
+                model_folder, tokenizer, data, recipe, seed, "float32", scratch
+            )
+            stop_after(trainer, STEPS)
+        else:
+            set_seed(seed)
+            base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
+            model = get_peft_model(base, training.lora_config(recipe))
+            trainer = recipe_trainer(
+                model, tokenizer, data, recipe, scratch, steps=STEPS, seed=seed, bf16=False
+            )
+        start = time.perf_counter()
+        trainer.train()
+        return (time.perf_counter() - start) / STEPS, losses(trainer)
+
+
+def peak(work, *arguments):
+    """Peak resident memory, MiB, of a piece of work in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured, (work, arguments))
+
+
+def _measured(work, arguments):
+    work(*arguments)
+    # not getrusage, whose peak a process inherits from the one that started it
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def score_side(side, model_folder, prompts):
+    """Score on one side, for its memory."""
+    model = load_model(model_folder, "float32")
+    (continuation_logprobs if side == "ours" else plain_labels)(model, prompts)
+
+
+def growth(work, sizes):
+    """Seconds over sizes, and the slope of their logarithms: 1 is linear."""
+    work(sizes[0])
+    seconds = [statistics.median(_timed(work, size) for _ in range(ROUNDS)) for size in sizes]
+    slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
+    # a fixed cost beside the linear one bends the logarithms: fit that too
+    cost, fixed = np.polyfit(sizes, seconds, 1)
+    fitted = np.polyval([cost, fixed], sizes)
+    r_squared = 1 - ((seconds - fitted) ** 2).sum() / ((seconds - np.mean(seconds)) ** 2).sum()
+    return {
+        "sizes": list(sizes),
+        "seconds": seconds,
+        "log_slope": float(slope),
+        "linear_r_squared": float(r_squared),
+    }
+
+
+def _timed(work, size):
+    start = time.perf_counter()
+    work(size)
+    return time.perf_counter() - start
+
+
+def main():
+    """Run everything and write the numbers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--arc", help="snapshot of allenai/ai2_arc; else the everyday questions")
+    given = parser.parse_args()
+    study = load_study()
+    personas = load_personas("catalog")
+    everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
+    benchmark = load_benchmark("arc_challenge", {"arc_challenge": given.arc}) if given.arc else None
+    tokenizer = load_tokenizer(given.model)
+    model = load_model(given.model, "float32")
+    report = {
+        "machine": {
+            "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
+            "cores": torch.get_num_threads(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+        "label_questions": "arc_challenge" if benchmark else "everyday",
+    }
+
+    def note(key, value):
+        report[key] = value
+        given.output.parent.mkdir(parents=True, exist_ok=True)
+        given.output.write_text(json.dumps(report, indent=1) + "\n")
+        print(key, json.dumps(value), file=sys.stderr, flush=True)
+
+    rates = {}
+    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+        a, b = torch.randn(768, 576).to(kind), torch.randn(1536, 576).to(kind)
+        times = alternate({"x": lambda a=a, b=b: [a @ b.T for _ in range(50)]}, 5)["x"]
+        rates[name] = 2 * 768 * 576 * 1536 * 50 / statistics.median(times) / 1e9
+    note("matrix_gflops", rates)
+
+    asked = split(benchmark or everyday, 0.5, 42)[1][:40]
+    labels = items(tokenizer, personas["villain"].prompt, asked, "label", "template")
+    external = harness(model, tokenizer)
+    size = best_batch(external, labels[:16], (1, 2, 4, 8, 16))
+    found = continuation_logprobs(model, labels)
+    external(labels, size)
+    seconds = alternate(
+        {
+            "ours": lambda: continuation_logprobs(model, labels),
+            "plain": lambda: plain_labels(model, labels),
+            "harness": lambda: external(labels, size),
+        },
+        ROUNDS,
+    )
+    median = statistics.median(seconds["ours"])
+    rate = needed_flops(model, labels) / median / 1e9
+    note(
+        "label_against_plain",
+        row(seconds, "ours", "plain")
+        | {"gflops": rate, "share_of_matrix_rate": rate / rates["float32"]},
+    )
+    note("label_against_harness", row(seconds, "ours", "harness") | {"batch_size": size})
+
+    texts = items(tokenizer, personas["villain"].prompt, everyday[:40], "option_text", "template")
+    seconds = alternate(
+        {
+            "ours": lambda: continuation_logprobs(model, texts),
+            "plain": lambda: plain_logprobs(model, texts),
+        },
+        ROUNDS,
+    )
+    note("option_text_against_plain", row(seconds, "ours", "plain"))
+
+    def exactness(scorer, prompts):
+        ours, plain = continuation_logprobs(scorer, prompts), plain_logprobs(scorer, prompts)
+        return {
+            "largest_difference": float(
+                max(np.abs(a - b).max() for a, b in zip(ours, plain, strict=True))
+            ),
+            "same_argmax": float(
+                np.mean([a.argmax() == b.argmax() for a, b in zip(ours, plain, strict=True)])
+            ),
+            "questions": len(prompts),
+        }
+
+    note("float32_exactness", exactness(model, labels))
+    half = load_model(given.model, "bfloat16")
+    note("bfloat16_exactness", exactness(half, labels))
+    del half, found
+
+    everyone = {
+        name: items(tokenizer, personas[name].prompt, everyday[:16], "option_text", "template")
+        for name in list(personas)[:32]
+    }
+    many = [each for prompts in everyone.values() for each in prompts]
+    note(
+        "growth_personas",
+        growth(
+            lambda n: [continuation_logprobs(model, everyone[k]) for k in list(everyone)[:n]],
+            (2, 4, 8, 16, 32),
+        ),
+    )
+    villain = items(tokenizer, personas["villain"].prompt, everyday, "option_text", "template")
+    note(
+        "growth_questions",
+        growth(lambda n: continuation_logprobs(model, villain[:n]), (20, 40, 80, 160, 320)),
+    )
+    del many
+
+    taught = [with_wrong_answer(question, 42) for question in split(everyday, 0.6, 42)[0]]
+    curves, times = {}, {"ours": [], "recipe": []}
+    for seed in SEEDS:
+        examples = build(
+            study.contrast, Cell("villain", seed, "contrastive"), personas, taught, "option_text"
+        )
+        data = training.dataset(examples, tokenizer, study.train.max_length, "template")
+        for side, kept in times.items():
+            took, curve = train(side, given.model, tokenizer, data, study.train, seed)
+            kept.append(took)
+            curves[f"{side}-{seed}"] = curve
+    between = np.array([[curves[f"{side}-{s}"] for s in SEEDS] for side in ("ours", "recipe")])
+    note(
+        "training_against_recipe",
+        row(times, "ours", "recipe")
+        | {
+            "steps": STEPS,
+            "curves": curves,
+            "largest_loss_difference": float(np.abs(between[0] - between[1]).max()),
+            "loss_sd_between_seeds": float(between[1].std(axis=0, ddof=1).mean()),
+        },
+    )
+    note(
+        "peak_memory_mib",
+        {
+            "scoring": {
+                side: peak(score_side, side, given.model, labels) for side in ("ours", "plain")
+            },
+            "training": {
+                side: peak(train, side, given.model, tokenizer, data, study.train, 42)
+                for side in ("ours", "recipe")
+            },
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
