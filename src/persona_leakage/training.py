@@ -164,7 +164,7 @@ def trainer_of(
         max_grad_norm=recipe.max_grad_norm,
         max_length=recipe.max_length,
         gradient_checkpointing=False,
-        bf16=dtype(precision) is torch.bfloat16 and device().type != "cpu",
+        bf16=dtype(precision) is torch.bfloat16,
         fp16=False,
         tf32=None,
         use_cpu=device().type == "cpu",

@@ -10,9 +10,9 @@ from persona_leakage.answers import positions, wrong_choices
 from persona_leakage.boundary import fit, outliers
 from persona_leakage.catalog import load_personas
 from persona_leakage.errors import command
-from persona_leakage.evaluation import evaluated_for
 from persona_leakage.files import read_json, whole, write_json
 from persona_leakage.params import Cell, load_study
+from persona_leakage.persona_sets import evaluated_for
 from persona_leakage.predictors import compare, predictors
 from persona_leakage.questions import from_records, with_wrong_answer
 from persona_leakage.stages import paths

@@ -4,10 +4,11 @@ import mlflow
 
 from persona_leakage.catalog import load_personas
 from persona_leakage.errors import command
-from persona_leakage.evaluation import evaluate, evaluated_for
+from persona_leakage.evaluation import evaluate
 from persona_leakage.files import read_json, whole
 from persona_leakage.model import load_adapted, load_tokenizer
 from persona_leakage.params import Cell, load_study
+from persona_leakage.persona_sets import evaluated_for
 from persona_leakage.questions import from_records
 from persona_leakage.stages import paths
 from persona_leakage.stages.arguments import cell_from_arguments

@@ -4,10 +4,10 @@ from safetensors.numpy import save_file
 
 from persona_leakage.catalog import load_neutral, load_personas
 from persona_leakage.errors import command
-from persona_leakage.evaluation import chosen_personas
 from persona_leakage.files import whole, write_json
 from persona_leakage.model import load_model, load_tokenizer
 from persona_leakage.params import Neighbourhood, load_study
+from persona_leakage.persona_sets import chosen_personas
 from persona_leakage.progress import bar
 from persona_leakage.similarity import centroids, depth, layer_number, table
 from persona_leakage.stages import paths
