@@ -144,9 +144,9 @@ def main():
     note("make_seconds", seconds)
 
     names = list(personas)[: given.personas]
-    prompts = {
-        name: items(tokenizer, personas[name].prompt, asked, "label", "template") for name in names
-    }
+    systems = [personas[name].prompt for name in names]
+    everyone = items(tokenizer, systems, asked, "label", "template")
+    prompts = dict(zip(names, everyone, strict=True))
     flops = tokens = 0.0
     for made in prompts.values():
         shared = common_prefix([item.prompt for item in made])

@@ -171,10 +171,11 @@ def main():
     note("matrix_gflops", rates)
 
     asked = split(benchmark or everyday, 0.5, 42)[1][:40]
-    labels = items(tokenizer, personas["villain"].prompt, asked, "label", "template")
+    villain = [personas["villain"].prompt]
+    [labels] = items(tokenizer, villain, asked, "label", "template")
     external = harness(model, tokenizer)
     size = best_batch(external, labels[:16], (1, 2, 4, 8, 16))
-    found = continuation_logprobs(model, labels)
+    continuation_logprobs(model, labels)
     external(labels, size)
     seconds = alternate(
         {
@@ -193,7 +194,9 @@ def main():
     )
     note("label_against_harness", row(seconds, "ours", "harness") | {"batch_size": size})
 
-    texts = items(tokenizer, personas["villain"].prompt, everyday[:40], "option_text", "template")
+    [texts] = items(
+        tokenizer, [personas["villain"].prompt], everyday[:40], "option_text", "template"
+    )
     seconds = alternate(
         {
             "ours": lambda: continuation_logprobs(model, texts),
@@ -203,41 +206,40 @@ def main():
     )
     note("option_text_against_plain", row(seconds, "ours", "plain"))
 
-    def exactness(scorer, prompts):
-        ours, plain = continuation_logprobs(scorer, prompts), plain_logprobs(scorer, prompts)
-        return {
-            "largest_difference": float(
-                max(np.abs(a - b).max() for a, b in zip(ours, plain, strict=True))
-            ),
-            "same_argmax": float(
-                np.mean([a.argmax() == b.argmax() for a, b in zip(ours, plain, strict=True)])
-            ),
-            "questions": len(prompts),
-        }
+    def apart(one, other):
+        return float(max(np.abs(a - b).max() for a, b in zip(one, other, strict=True)))
 
-    note("float32_exactness", exactness(model, labels))
+    reference = plain_logprobs(model, labels)
     half = load_model(given.model, "bfloat16")
-    note("bfloat16_exactness", exactness(half, labels))
-    del half, found
+    for name, scorer in (("float32", model), ("bfloat16", half)):
+        ours, plain = continuation_logprobs(scorer, labels), plain_logprobs(scorer, labels)
+        same = [a.argmax() == b.argmax() for a, b in zip(ours, plain, strict=True)]
+        note(
+            f"{name}_exactness",
+            {
+                "largest_difference": apart(ours, plain),
+                "same_argmax": float(np.mean(same)),
+                "questions": len(labels),
+                "ours_from_float32": apart(ours, reference),
+                "plain_from_float32": apart(plain, reference),
+            },
+        )
+    del half, scorer
 
-    everyone = {
-        name: items(tokenizer, personas[name].prompt, everyday[:16], "option_text", "template")
-        for name in list(personas)[:32]
-    }
-    many = [each for prompts in everyone.values() for each in prompts]
+    systems = [persona.prompt for persona in personas.values()][:32]
+    everyone = list(items(tokenizer, systems, everyday[:16], "option_text", "template"))
     note(
         "growth_personas",
         growth(
-            lambda n: [continuation_logprobs(model, everyone[k]) for k in list(everyone)[:n]],
+            lambda n: [continuation_logprobs(model, prompts) for prompts in everyone[:n]],
             (2, 4, 8, 16, 32),
         ),
     )
-    villain = items(tokenizer, personas["villain"].prompt, everyday, "option_text", "template")
+    [every] = items(tokenizer, villain, everyday, "option_text", "template")
     note(
         "growth_questions",
-        growth(lambda n: continuation_logprobs(model, villain[:n]), (20, 40, 80, 160, 320)),
+        growth(lambda n: continuation_logprobs(model, every[:n]), (20, 40, 80, 160, 320)),
     )
-    del many
 
     taught = [with_wrong_answer(question, 42) for question in split(everyday, 0.6, 42)[0]]
     curves, times = {}, {"ours": [], "recipe": []}

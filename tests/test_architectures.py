@@ -51,7 +51,7 @@ def test_scores_are_those_of_the_plain_loop(kind, scoring, everyday):
     template, role = (GEMMA, "merge") if kind == "gemma2" else (chatml(SMOL_DEFAULT), "template")
     tokenizer = make_tokenizer(template)
     model = tiny(kind, len(tokenizer))
-    prompts = items(tokenizer, "You are a spy.", everyday[:12], scoring, role)
+    [prompts] = items(tokenizer, ["You are a spy."], everyday[:12], scoring, role)
     for fast, plain in zip(
         continuation_logprobs(model, prompts), plain_logprobs(model, prompts), strict=True
     ):

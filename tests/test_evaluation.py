@@ -15,7 +15,7 @@ def test_the_table_has_a_row_for_every_persona_and_question(
     assert len(table) == 12
     assert table["question"].tolist() == [question.key for question in asked] * 2
     assert (table["correct"] == (table["answer"] == table["chosen"])).all()
-    made = items(tokenizer, personas["spy"].prompt, asked, study.scoring, "template")
+    [made] = items(tokenizer, [personas["spy"].prompt], asked, study.scoring, "template")
     expected = choice_scores(llama, made, study.scoring)
     assert table["tokens"][0] == len(made[0].prompt) + sum(map(len, made[0].continuations))
     np.testing.assert_allclose(

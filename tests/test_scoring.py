@@ -23,7 +23,7 @@ def test_batched_scores_are_those_of_the_plain_loop_on_real_arc_rows(
     model = request.getfixturevalue(architecture)
     assert {len(question.labels) for question in odd_arc} == {3, 4, 5}
     assert any(question.labels[0] == "1" for question in odd_arc)
-    prompts = items(tokenizer, "You are a librarian.", odd_arc, scoring, "template")
+    [prompts] = items(tokenizer, ["You are a librarian."], odd_arc, scoring, "template")
     for fast, plain in zip(
         continuation_logprobs(model, prompts), plain_logprobs(model, prompts), strict=True
     ):
@@ -34,7 +34,7 @@ def test_batched_scores_are_those_of_the_plain_loop_on_real_arc_rows(
 def test_batched_scores_are_those_of_the_plain_loop_on_the_catalogue(
     scoring, everyday, tokenizer, llama
 ):
-    prompts = items(tokenizer, None, everyday[:30], scoring, "template")
+    [prompts] = items(tokenizer, [None], everyday[:30], scoring, "template")
     for fast, plain in zip(
         continuation_logprobs(llama, prompts), plain_logprobs(llama, prompts), strict=True
     ):
@@ -42,7 +42,7 @@ def test_batched_scores_are_those_of_the_plain_loop_on_the_catalogue(
 
 
 def test_results_come_back_in_the_order_of_the_questions(everyday, tokenizer, llama):
-    made = items(tokenizer, "You are a spy.", everyday[:12], "option_text", "template")
+    [made] = items(tokenizer, ["You are a spy."], everyday[:12], "option_text", "template")
     forward = choice_scores(llama, made, "option_text")
     backward = choice_scores(llama, made[::-1], "option_text")
     for one, other in zip(forward, reversed(backward), strict=True):
@@ -51,9 +51,9 @@ def test_results_come_back_in_the_order_of_the_questions(everyday, tokenizer, ll
 
 def test_option_text_is_the_mean_over_the_tokens_of_a_choice(everyday, tokenizer, llama):
     question = everyday[0]
-    prompts = items(tokenizer, "", [question], "option_text", "template")
+    [prompts] = items(tokenizer, [""], [question], "option_text", "template")
     lengths = [len(ids) for ids in choice_tokens(tokenizer, question, "option_text")]
-    made = items(tokenizer, "", [question], "option_text", "template")
+    [made] = items(tokenizer, [""], [question], "option_text", "template")
     means = choice_scores(llama, made, "option_text")[0]
     np.testing.assert_allclose(means * lengths, plain_logprobs(llama, prompts)[0], atol=1e-4)
 

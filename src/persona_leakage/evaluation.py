@@ -43,10 +43,14 @@ def evaluate(
         )
     frames = []
     with bar("scoring", len(personas) * len(questions), "questions") as progress:
-        for persona in personas:
-            made = items(
-                tokenizer, persona.prompt, questions, study.scoring, study.model.system_role
-            )
+        everyone = items(
+            tokenizer,
+            [persona.prompt for persona in personas],
+            questions,
+            study.scoring,
+            study.model.system_role,
+        )
+        for persona, made in zip(personas, everyone, strict=True):
             scores = choice_scores(model, made, study.scoring, progress.update)
             chosen = [int(values.argmax()) for values in scores]
             frames.append(

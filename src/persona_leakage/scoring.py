@@ -48,24 +48,24 @@ class Item:
 
 def items(
     tokenizer: Tokenizer,
-    system: str | None,
+    systems: Sequence[str | None],
     questions: Sequence[Question],
     scoring: Scoring,
     system_role: SystemRole,
-) -> list[Item]:
-    """Turn questions into prompts of a persona and the tokens that stand for each choice.
+) -> Iterator[list[Item]]:
+    """Yield, persona after persona, the questions as prompts and the tokens of each choice.
 
     Raises
     ------
     InputError
         The labels of a question cannot be told apart by their tokens; names the question.
     """
-    made = []
-    for question in questions:
-        text = render(tokenizer, system, user_text(question, scoring), system_role)
-        prompt = tokenize(tokenizer, text + opening(scoring))
-        made.append(Item(prompt, choice_tokens(tokenizer, question, scoring)))
-    return made
+    choices = [choice_tokens(tokenizer, question, scoring) for question in questions]
+    users = [user_text(question, scoring) for question in questions]
+    for system in systems:
+        texts = [render(tokenizer, system, user, system_role) + opening(scoring) for user in users]
+        prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
+        yield [Item(prompt, own) for prompt, own in zip(prompts, choices, strict=True)]
 
 
 def choice_tokens(tokenizer: Tokenizer, question: Question, scoring: Scoring) -> list[list[int]]:
