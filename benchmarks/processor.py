@@ -194,9 +194,7 @@ def main():
     )
     note("label_against_harness", row(seconds, "ours", "harness") | {"batch_size": size})
 
-    [texts] = items(
-        tokenizer, [personas["villain"].prompt], everyday[:40], "option_text", "template"
-    )
+    [texts] = items(tokenizer, villain, everyday[:40], "option_text", "template")
     seconds = alternate(
         {
             "ours": lambda: continuation_logprobs(model, texts),

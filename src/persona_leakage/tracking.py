@@ -1,6 +1,7 @@
 """MLflow: one experiment a study, one run a cell, resumed by whichever stage comes next."""
 
 import hashlib
+import logging
 import os
 import platform
 import subprocess
@@ -19,6 +20,8 @@ from mlflow.tracking import MlflowClient
 
 from persona_leakage.params import Cell, Study
 from persona_leakage.questions import Question
+
+logging.getLogger("mlflow").setLevel(logging.WARNING)  # not a line a table of its database
 
 DEFAULT_STORE = "sqlite:///mlflow.db"
 # read at once: MLflow takes it out of the environment when the first stage's run is closed
