@@ -6,7 +6,7 @@ from persona_leakage import training
 from persona_leakage.contrast import Example
 from persona_leakage.errors import command
 from persona_leakage.files import read_jsonl, whole
-from persona_leakage.model import load_tokenizer
+from persona_leakage.model import dtype, load_tokenizer
 from persona_leakage.params import Cell, load_study
 from persona_leakage.questions import from_records
 from persona_leakage.stages import paths
@@ -37,6 +37,8 @@ def main(cell: Cell) -> None:
         clock.rate("train", tokens)
         trained.curve.to_csv(partial / "curve.csv", index=False)
         log_curve(trained.curve)
+        # what `auto` came to on this machine
+        mlflow.set_tag("precision", str(dtype(study.model.precision)).removeprefix("torch."))
         mlflow.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
         path = paths.questions(study) / "train.jsonl"
         log_questions(from_records(path), "training", str(path))
