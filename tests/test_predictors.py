@@ -80,3 +80,12 @@ def test_two_predictors_of_pure_noise_rarely_differ():
         row = found.loc["words"]
         differs += not row["difference_low"] <= 0 <= row["difference_high"]
     assert differs <= 9  # 3 of 60 expected
+
+
+def test_where_nothing_changed_the_mean_alone_is_left_in_the_same_columns(pairs, names, personas):
+    nearness = predictors(pairs, "villain", names, personas)
+    changed = compare(nearness, np.arange(len(names)), "raw@2", seed=1)
+    same = compare(nearness, np.zeros(len(names)), "raw@2", seed=1)
+    assert same["predictor"].tolist() == ["mean"]
+    assert same.loc[0, "error"] == 0
+    assert set(same.columns) == set(changed.columns)

@@ -450,9 +450,10 @@ def sweep_table(table: pd.DataFrame, title: str) -> Figure:
             )
             axes.bar_label(bars, fmt="%+.1f", padding=3, fontsize=7.5)
         axes.axvline(0, color=INK, linewidth=0.8)
+        rhos = ["–" if rho != rho else f"{rho:+.2f}" for rho in table["spearman_raw"]]
         names = [
-            f"lr {row.learning_rate:g}, {row.epochs} epochs\nrho {row.spearman_raw:+.2f}"
-            for row in table.itertuples()
+            f"lr {row.learning_rate:g}, {row.epochs} epochs\nrho {rho}"
+            for row, rho in zip(table.itertuples(), rhos, strict=True)
         ]
         axes.set_yticks(places, names, fontsize=8)
         axes.margins(x=0.15)

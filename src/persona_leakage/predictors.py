@@ -81,14 +81,16 @@ def compare(
         ``difference`` of its rho from the primary's, ``difference_low``, ``difference_high`` (the
         same resamples; below zero is steeper); ``error`` (pp): root mean square of predicting each
         persona from a line through the others. Steepest first, then the row ``mean``: predicting
-        each from the mean of the others.
+        each from the mean of the others. That row alone for fewer than four personas, or when all
+        changed alike.
     """
     y = np.asarray(delta, dtype=float)
     x = table.to_numpy(dtype=float)
-    mean_error = _leave_one_out(np.zeros_like(y), y)
-    blank = {"predictor": "mean", "rho": np.nan, "error": mean_error}
+    unknown = ("rho", "low", "high", "difference", "difference_low", "difference_high")
+    mean_error = _leave_one_out(np.zeros_like(y), y) if len(y) > 1 else np.nan
+    mean = {"predictor": "mean", **dict.fromkeys(unknown, np.nan), "error": mean_error}
     if len(y) < 4 or np.ptp(y) == 0 or primary not in table:
-        return pd.DataFrame([blank])
+        return pd.DataFrame([mean])
     rho = np.array([stats.spearmanr(column, y).statistic for column in x.T])
     index = np.random.default_rng(seed).integers(len(y), size=(RESAMPLES, len(y)))
     ranks_y = stats.rankdata(y[index], axis=1)
@@ -108,7 +110,7 @@ def compare(
         for number, name in enumerate(table)
     ]
     ranked = pd.DataFrame(rows).sort_values("rho", kind="stable")
-    return pd.concat([ranked, pd.DataFrame([blank])], ignore_index=True)
+    return pd.concat([ranked, pd.DataFrame([mean])], ignore_index=True)
 
 
 def _correlate(a: np.ndarray, b: np.ndarray) -> np.ndarray:

@@ -24,18 +24,29 @@ COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw",
 def main() -> None:
     """Run the settings one after the other, then write ``reports/<study>_sweep``."""
     study = load_study()
+    dvc = [sys.executable, "-m", "dvc", "exp"]
+    listed = subprocess.run([*dvc, "list", "--name-only"], capture_output=True, text=True)
     for rate, epochs in SETTINGS:
+        name = f"{study.study}-lr{rate:g}-epochs{epochs}"
+        if name in listed.stdout.split():
+            # of an earlier sweep: its results stay in DVC's cache, and only what changed runs again
+            subprocess.run([*dvc, "remove", "--quiet", name], check=True)
         experiment = [
-            *("exp", "run", "--name", f"{study.study}-lr{rate:g}-epochs{epochs}"),
+            *("run", "--name", name),
             *("-S", f"train.learning_rate={rate}", "-S", f"train.epochs={epochs}"),
             *("-S", f"sources=[{study.sources[0]}]", "-S", f"seeds=[{study.seeds[0]}]"),
             *("-S", "variants=[contrastive]"),
         ]
-        done = subprocess.run([sys.executable, "-m", "dvc", *experiment])
+        done = subprocess.run([*dvc, *experiment])
         if done.returncode:
             sys.exit(done.returncode)
     use_store()
-    runs = mlflow.search_runs(experiment_names=[study.study], output_format="pandas")
+    swept = {"source": study.sources[0], "seed": study.seeds[0], "variant": "contrastive"}
+    runs = mlflow.search_runs(
+        experiment_names=[study.study],
+        filter_string=" and ".join(f"tags.{name} = '{value}'" for name, value in swept.items()),
+        output_format="pandas",
+    )
     runs = runs.drop_duplicates(["params.train.learning_rate", "params.train.epochs"])
     table = runs.rename(
         columns={
@@ -48,9 +59,11 @@ def main() -> None:
     table["epochs"] = table["epochs"].astype(int)
     asked = [pair in SETTINGS for pair in zip(table["learning_rate"], table["epochs"], strict=True)]
     table = table[asked].sort_values(["learning_rate", "epochs"])
+    # MLflow has no column for what no run could compute: rho, where nothing changed
+    table = table.reindex(columns=["learning_rate", "epochs", *COLUMNS])
     with whole(paths.report(study).with_name(f"{study.study}_sweep")) as partial:
         partial.mkdir()
-        table[["learning_rate", "epochs", *COLUMNS]].to_csv(partial / "sweep.csv", index=False)
+        table.to_csv(partial / "sweep.csv", index=False)
         title = f"{study.study}: {study.sources[0].replace('_', ' ')}, seed {study.seeds[0]}"
         figures.save(figures.sweep_table(table, title), partial / "sweep")
 
