@@ -83,7 +83,7 @@ Medians of three alternating rounds. Matrix products run at
 Label scoring spends its time in the decoder's matrices at
 {found["label_against_plain"]["gflops"]:.0f} GFLOP/s,
 {100 * found["label_against_plain"]["share_of_matrix_rate"]:.0f} % of what the processor gives a
-product of their size: what is left to gain over the plain loop is the processor's. The harness ran
+product of their size; attention, normalisation and activations take the rest. The harness ran
 at its best batch size, {found["label_against_harness"]["batch_size"]}. Over three
 seeds and {train["steps"]} steps the two loss curves differ by at most
 {train["largest_loss_difference"]:.2g}, against a spread of {train["loss_sd_between_seeds"]:.2g}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,21 @@ def test_studies_cells_and_runs_are_compared_in_one_report(project, environment)
     )
     assert again.returncode == 1
     assert "named twice" in again.stderr
+
+
+def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environment, tmp_path):
+    swept = shutil.copytree(project, tmp_path / "swept", symlinks=True)
+    # a step so small that no answer changes: nothing to rank, no rho to log
+    setting = "from persona_leakage import sweep; sweep.SETTINGS = ((1e-9, 1),); sweep.main()"
+    for _ in range(2):
+        run(swept, environment, sys.executable, "-c", setting)
+    table = pd.read_csv(swept / "reports" / "tiny_sweep" / "sweep.csv")
+    assert table[["learning_rate", "epochs", "source_delta"]].values.tolist() == [[1e-9, 1, 0]]
+    assert table["spearman_raw"].isna().all()
+    assert (swept / "reports" / "tiny_sweep" / "sweep.svg").exists()
+    assert run(swept, environment, "dvc", "exp", "list", "--name-only").split() == [
+        "tiny-lr1e-09-epochs1"
+    ]
 
 
 def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, environment):
