@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 import torch
-from baselines import best_batch, harness, plain_labels, recipe_trainer
+from baselines import best_batch, harness, losses, plain_labels, recipe_trainer
 from peft import get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
@@ -188,7 +188,7 @@ def main():
         torch.cuda.reset_peak_memory_stats()
         seconds, _ = timed(trainer.train)
         peak = torch.cuda.max_memory_allocated() / 2**30
-        losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+        curve = losses(trainer)
         model.eval()
         scoring, after = timed(
             lambda: {
@@ -207,8 +207,8 @@ def main():
                 "tokens_an_epoch": sum(map(len, data["input_ids"])),
                 "train_seconds": seconds,
                 "train_peak_GiB": peak,
-                "first_loss": float(losses[0]),
-                "last_loss": float(losses[-1]),
+                "first_loss": curve[0],
+                "last_loss": curve[-1],
                 "score_seconds_of_3_personas": scoring,
                 "largest_change_of_a_logprob": moved,
             }

@@ -51,11 +51,10 @@ def test_results_come_back_in_the_order_of_the_questions(everyday, tokenizer, ll
 
 def test_option_text_is_the_mean_over_the_tokens_of_a_choice(everyday, tokenizer, llama):
     question = everyday[0]
-    [prompts] = items(tokenizer, [""], [question], "option_text", "template")
     lengths = [len(ids) for ids in choice_tokens(tokenizer, question, "option_text")]
     [made] = items(tokenizer, [""], [question], "option_text", "template")
     means = choice_scores(llama, made, "option_text")[0]
-    np.testing.assert_allclose(means * lengths, plain_logprobs(llama, prompts)[0], atol=1e-4)
+    np.testing.assert_allclose(means * lengths, plain_logprobs(llama, made)[0], atol=1e-4)
 
 
 def test_prompts_with_nothing_in_common_are_scored_too(llama):

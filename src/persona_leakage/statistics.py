@@ -157,7 +157,6 @@ def correlation(
 ) -> Correlation:
     """Correlate with a permutation p-value and a bootstrap interval, 10,000 seeded resamples each.
 
-    p = (1 + number of permutations at least as extreme) / (1 + permutations), Phipson & Smyth 2010.
     Bootstrap samples with a constant side have no correlation and are left out.
     """
     a, b = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
@@ -167,8 +166,7 @@ def correlation(
     ra, rb = (stats.rankdata(a), stats.rankdata(b)) if ranked else (a, b)
     observed = _pearson(ra, rb)
     rng = np.random.default_rng(seed)
-    permuted = rng.permuted(np.broadcast_to(rb, (RESAMPLES, len(b))), axis=1)
-    extreme = np.abs(_pearson(ra, permuted)) >= abs(observed) - 1e-12
+    p = _permutation_p(ra, rb, rng)
     index = rng.integers(len(a), size=(RESAMPLES, len(a)))
     sa, sb = a[index], b[index]
     if ranked:
@@ -177,7 +175,6 @@ def correlation(
         resampled = _pearson(sa, sb)
     tail = 50 * (1 - CONFIDENCE)
     low, high = np.nanpercentile(resampled, [tail, 100 - tail])
-    p = (1 + int(extreme.sum())) / (1 + RESAMPLES)
     return Correlation(float(observed), p, float(low), float(high), len(a))
 
 
@@ -214,13 +211,11 @@ def partial_correlation(
     ra, rb = residuals(np.arange(len(a)))
     observed = _pearson(ra, rb)
     rng = np.random.default_rng(seed)
-    permuted = rng.permuted(np.broadcast_to(rb, (RESAMPLES, len(b))), axis=1)
-    extreme = np.abs(_pearson(ra, permuted)) >= abs(observed) - 1e-12
+    p = _permutation_p(ra, rb, rng)
     draws = rng.integers(len(a), size=(RESAMPLES // 10, len(a)))
     with np.errstate(invalid="ignore", divide="ignore"):
         resampled = [_pearson(*residuals(index)) for index in draws]
     low, high = np.nanpercentile(resampled, [2.5, 97.5])
-    p = (1 + int(extreme.sum())) / (1 + RESAMPLES)
     return Correlation(float(observed), p, float(low), float(high), len(a))
 
 
@@ -249,6 +244,16 @@ def by_category(table: pd.DataFrame, seed: int) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows).sort_values("delta", ignore_index=True)
+
+
+def _permutation_p(a: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> float:
+    """Two-sided p of Pearson's r of a and b, permuting b.
+
+    p = (1 + number of permutations at least as extreme) / (1 + permutations), Phipson & Smyth 2010.
+    """
+    permuted = rng.permuted(np.broadcast_to(b, (RESAMPLES, len(b))), axis=1)
+    extreme = np.abs(_pearson(a, permuted)) >= abs(_pearson(a, b)) - 1e-12
+    return (1 + int(extreme.sum())) / (1 + RESAMPLES)
 
 
 def _pearson(a: np.ndarray, b: np.ndarray) -> Any:

@@ -14,7 +14,7 @@ from persona_leakage.errors import command
 from persona_leakage.files import whole
 from persona_leakage.params import load_study
 from persona_leakage.stages import paths
-from persona_leakage.tracking import use_store
+from persona_leakage.tracking import tagged, use_store
 
 SETTINGS = ((1e-5, 3), (5e-6, 5), (5e-6, 10), (1e-5, 5), (5e-6, 20))  # the original's five
 COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw", "spearman_raw_p")
@@ -44,7 +44,7 @@ def main() -> None:
     swept = {"source": study.sources[0], "seed": study.seeds[0], "variant": "contrastive"}
     runs = mlflow.search_runs(
         experiment_names=[study.study],
-        filter_string=" and ".join(f"tags.{name} = '{value}'" for name, value in swept.items()),
+        filter_string=tagged(swept),
         output_format="pandas",
     )
     runs = runs.drop_duplicates(["params.train.learning_rate", "params.train.epochs"])

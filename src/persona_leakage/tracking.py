@@ -45,6 +45,11 @@ def use_store() -> None:
         mlflow.set_tracking_uri(DEFAULT_STORE)
 
 
+def tagged(tags: Mapping[str, object]) -> str:
+    """Write MLflow's filter for the runs that have all of these tags."""
+    return " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
+
+
 @contextmanager
 def cell_run(study: Study, cell: Cell) -> Iterator[str]:
     """Open the MLflow run of a cell and yield its id.
@@ -65,9 +70,11 @@ def cell_run(study: Study, cell: Cell) -> Iterator[str]:
         context = mlflow.start_run(run_id=MADE_BY_MLFLOW)
     else:
         mlflow.set_experiment(study.study)
-        wanted = " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
         found = mlflow.search_runs(
-            filter_string=wanted, max_results=1, output_format="list", order_by=["start_time DESC"]
+            filter_string=tagged(tags),
+            max_results=1,
+            output_format="list",
+            order_by=["start_time DESC"],
         )
         if found:
             context = mlflow.start_run(run_id=found[0].info.run_id)
