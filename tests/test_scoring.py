@@ -83,3 +83,11 @@ def test_batches_hold_every_index_once_within_the_budget():
     assert sorted(index for group in groups for index in group) == list(range(len(lengths)))
     for group in groups:
         assert len(group) * max(lengths[index] for index in group) <= 20
+
+
+@pytest.mark.parametrize("scoring", ["label", "option_text"])
+def test_scoring_leaves_the_model_s_attention_as_it_was(scoring, llama, tokenizer, everyday):
+    before = llama.config._attn_implementation
+    [prompts] = items(tokenizer, ["You are a spy."], everyday[:2], scoring, "template")
+    continuation_logprobs(llama, prompts)
+    assert llama.config._attn_implementation == before

@@ -12,13 +12,15 @@ both. It gives what one forward pass a choice would give, for far less work:
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
-from transformers import DynamicCache
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import cross_entropy, scaled_dot_product_attention
+from transformers import AttentionInterface, DynamicCache
 
 from persona_leakage.errors import InputError
 from persona_leakage.model import CausalLM
@@ -35,7 +37,7 @@ from persona_leakage.prompts import (
 from persona_leakage.questions import Question
 
 # padded tokens a forward pass: enough to fill the arithmetic units, no more, for less padding
-TOKEN_BUDGET = {"cpu": 768, "cuda": 4096}
+TOKEN_BUDGET = {"cpu": 768, "cuda": 2048}
 
 
 @dataclass(frozen=True)
@@ -141,16 +143,22 @@ def continuation_logprobs(
     shared = common_prefix([item.prompt for item in items])
     cache = None
     if shared:
-        prefix = torch.tensor([items[0].prompt[:shared]], device=device)
+        prefix = _sent([items[0].prompt[:shared]], device)
         cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
-    results: list[np.ndarray | None] = [None] * len(items)
     rows = [_Row.of(item, shared) for item in items]
+    order: list[int] = []
+    logprobs = []
     for batch in batches([len(row.ids) for row in rows], TOKEN_BUDGET.get(device.type, 8192)):
-        logprobs = _forward(model, [rows[index] for index in batch], cache, shared)
-        for index, values in zip(batch, logprobs, strict=True):
-            results[index] = values
+        logprobs.append(_forward(model, [rows[index] for index in batch], cache, shared))
+        order += batch
         advance(len(batch))
-    return [values for values in results if values is not None]
+    # read back at the end alone: a GPU is given its next batch while it computes the last
+    tokens = torch.cat(logprobs).cpu().numpy()
+    lengths = [len(ids) for index in order for ids in items[index].continuations]
+    sums = np.add.reduceat(tokens, np.cumsum([0, *lengths[:-1]]))
+    ends = np.cumsum([len(items[index].continuations) for index in order])
+    results = dict(zip(order, np.split(sums, ends[:-1]), strict=True))
+    return [results[index] for index in range(len(items))]
 
 
 def common_prefix(sequences: Sequence[list[int]]) -> int:
@@ -205,48 +213,98 @@ class _Row:
 
 def _forward(
     model: CausalLM, rows: Sequence[_Row], cache: DynamicCache | None, shared: int
-) -> list[np.ndarray]:
+) -> torch.Tensor:
+    """Log-probability of every target of every continuation of every row, in this order."""
     device = model.device
     longest = max(len(row.ids) for row in rows)
 
     def padded(lists: list[list[int]], filler: int) -> torch.Tensor:
         # on the right: causal attention never looks there
-        return torch.tensor(
-            [values + [filler] * (longest - len(values)) for values in lists], device=device
-        )
+        return _sent([values + [filler] * (longest - len(values)) for values in lists], device)
 
+    # where in the flattened batch each target is predicted; several at one place: the first tokens
+    # of all choices
+    predictors = [
+        number * longest + place
+        for number, row in enumerate(rows)
+        for places in row.predictors
+        for place in places
+    ]
+    targets = [target for row in rows for ids in row.targets for target in ids]
+    places, inverse = (_sent(x, device) for x in np.unique(predictors, return_inverse=True))
     segments = padded([row.segments for row in rows], -1)
     positions = padded([row.positions for row in rows], 0)
-    hidden = model.get_decoder()(
-        input_ids=padded([row.ids for row in rows], 0),
-        position_ids=positions + shared,
-        attention_mask=_mask(segments, shared, model.dtype),
-        past_key_values=_repeated(cache, len(rows)),
-        use_cache=cache is not None,
-    ).last_hidden_state
+    # choices of one token, such as labels, leave rows without branches: nothing to mask
+    branched = any(segment for row in rows for segment in row.segments)
+    decoder = model.get_decoder()
+    with (
+        _last_mlp_at(decoder, places, (len(rows), longest)),
+        nullcontext() if branched else _attending_lower_right(model),
+    ):
+        hidden = decoder(
+            input_ids=padded([row.ids for row in rows], 0),
+            position_ids=positions + shared,
+            attention_mask=_mask(segments, shared, model.dtype) if branched else None,
+            past_key_values=_repeated(cache, len(rows)),
+            use_cache=cache is not None,
+        ).last_hidden_state
+    logits = _logits(model, hidden.flatten(0, 1)[places])
+    return logits[inverse, _sent(targets, device)] - torch.logsumexp(logits, dim=-1)[inverse]
 
-    # one line a predicted token: which row, which place predicts it, which token it is
-    places = [
-        (row_index, place, target)
-        for row_index, row in enumerate(rows)
-        for predictors, targets in zip(row.predictors, row.targets, strict=True)
-        for place, target in zip(predictors, targets, strict=True)
-    ]
-    row_indices, predictors, targets = torch.tensor(places, device=device).unbind(1)
-    # several first tokens are predicted at one place: apply the output matrix there once
-    unique, inverse = torch.unique(row_indices * longest + predictors, return_inverse=True)
-    logits = _logits(model, hidden.reshape(-1, hidden.shape[-1])[unique])
-    normalisers = torch.logsumexp(logits, dim=-1)
-    logprobs = (logits[inverse, targets] - normalisers[inverse]).cpu().numpy()
 
-    results, start = [], 0
-    for row in rows:
-        sums = []
-        for target_ids in row.targets:
-            sums.append(logprobs[start : start + len(target_ids)].sum(dtype=np.float32))
-            start += len(target_ids)
-        results.append(np.array(sums, dtype=np.float32))
-    return results
+def _sent(values: Any, device: torch.device) -> torch.Tensor:
+    """Copy integers to the device without waiting for what it is computing."""
+    return torch.as_tensor(values).to(device, non_blocking=True)
+
+
+def _lower_right(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **given: Any
+) -> tuple[torch.Tensor, None]:
+    """Causal attention, the last query aligned with the last key: a flash kernel, without a mask.
+
+    Tensors are (batch, heads, tokens, width); the cached keys come first.
+    """
+    bias = causal_lower_right(query.shape[2], key.shape[2])
+    output = scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, scale=given["scaling"], enable_gqa=True
+    )
+    return output.transpose(1, 2).contiguous(), None
+
+
+AttentionInterface.register("lower_right", _lower_right)
+
+
+@contextmanager
+def _attending_lower_right(model: CausalLM) -> Iterator[None]:
+    before = model.config._attn_implementation
+    model.set_attn_implementation("lower_right")
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+@contextmanager
+def _last_mlp_at(decoder: Any, places: torch.Tensor, shape: tuple[int, int]) -> Iterator[None]:
+    """Run the last block's MLP at these places of the flattened batch, of ``shape``, only.
+
+    Nothing but the output reads it: no later block attends to the other places.
+    """
+
+    def gather(module: Any, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (arguments[0].flatten(0, 1)[None, places],)
+
+    def scatter(module: Any, arguments: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
+        whole = output.new_zeros(shape[0] * shape[1], output.shape[-1])
+        whole[places] = output[0]
+        return whole.view(*shape, -1)
+
+    mlp = getattr(decoder.layers[-1], "mlp", None)
+    if mlp is None:
+        yield
+        return
+    with mlp.register_forward_pre_hook(gather), mlp.register_forward_hook(scatter):
+        yield
 
 
 def _mask(segments: torch.Tensor, shared: int, dtype: torch.dtype) -> torch.Tensor:
