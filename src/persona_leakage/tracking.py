@@ -94,17 +94,26 @@ def cell_run(study: Study, cell: Cell) -> Iterator[str]:
 
 
 def provenance() -> dict[str, str]:
-    """State which code and which recorded inputs this is: git commit, DVC lock hash, machine."""
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True
-    )
+    """State which code and which recorded inputs this is: git commit, DVC lock hash, machine.
+
+    The commit is ``-dirty`` when tracked files differ from it, other than what a study switches or
+    makes: its parameters, which are told apart by their hash, DVC's lock and the reports.
+    """
+    switched = [f":!{path}" for path in ("params.yaml", "dvc.lock", "reports")]
+    commit = _git("rev-parse", "HEAD")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *switched)
     lock = Path("dvc.lock")
     digest = hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none"
     return {
-        "git_commit": commit.stdout.strip() or "none",
+        "git_commit": (commit or "none") + ("-dirty" if changed else ""),
         "dvc_lock_sha256": digest,
         "machine": f"{platform.machine()} {platform.system()}, Python {platform.python_version()}",
     }
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def log_questions(questions: list[Question], context: str, source: str) -> None:
