@@ -202,7 +202,8 @@ def pack(rows: Sequence[Row], capacity: int) -> dict[str, torch.Tensor]:
     rows : sequence of mapping
         Rows of ``dataset``.
     capacity : int
-        Tokens in a row; what shares a beginning stays together even when it is longer.
+        Tokens in a row; what shares a beginning stays together even when it is longer, and then
+        all rows may be as long.
 
     Returns
     -------
@@ -215,6 +216,8 @@ def pack(rows: Sequence[Row], capacity: int) -> dict[str, torch.Tensor]:
         families.setdefault(tuple(row["input_ids"][: row["shared"]]), []).append(row)
     pieces = [_Packed.of(family) for family in families.values()]
     packed: list[_Packed] = []
+    # every row is padded to the longest: fill it, where that is longer than the capacity
+    capacity = max(capacity, *(len(piece.ids) for piece in pieces))
     for piece in sorted(pieces, key=lambda piece: -len(piece.ids)):
         room = (other for other in packed if len(other.ids) + len(piece.ids) <= capacity)
         if (found := next(room, None)) is None:
