@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from trl import SFTConfig, SFTTrainer
 
 from persona_leakage import training
 from persona_leakage.params import Train
-from persona_leakage.scoring import Item, plain_logprobs
+from persona_leakage.scoring import Item
 
 
 def alternate(
@@ -31,9 +32,19 @@ def alternate(
     return seconds
 
 
-def plain_labels(model: Any, items: Sequence[Item]) -> list[np.ndarray]:
-    """Label scoring as the original did it: one forward pass a question, logits everywhere."""
-    return plain_logprobs(model, [Item(item.prompt, item.continuations[:1]) for item in items])
+@torch.inference_mode()
+def plain_labels(model: Any, items: Sequence[Item], copies: int = 1) -> list[np.ndarray]:
+    """Label scoring as the original did it: one forward pass a question, logits everywhere.
+
+    Several ``copies`` of the question in a batch compute the same thing in other shapes: what that
+    changes is what the precision holds.
+    """
+    found = []
+    for item in items:
+        logits = model(input_ids=torch.tensor([item.prompt] * copies, device=model.device)).logits
+        labels = [label for (label,) in item.continuations]
+        found.append(logits[0, -1].float().log_softmax(-1)[labels].cpu().numpy())
+    return found
 
 
 def harness(model: Any, tokenizer: Any) -> Callable[[Sequence[Item], int], list[list[float]]]:

@@ -80,6 +80,11 @@ def timed(work):
     return time.perf_counter() - start, result
 
 
+def apart(one, other):
+    """Largest difference of two lists of log-probabilities."""
+    return max(float(abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
 def matrix_rate():
     """bf16 FLOP/s of a large product of random matrices, median of nine."""
     a, b = (torch.randn(8192, 8192, dtype=torch.bfloat16, device="cuda") for _ in range(2))
@@ -158,6 +163,7 @@ def main():
     plain_labels(base, sample[:4])
     plain_seconds, plain = timed(lambda: plain_labels(base, sample))
     note("plain_seconds_a_question", plain_seconds / len(sample))
+    note("plain_in_another_shape", apart(plain_labels(base, sample, copies=2), plain))
 
     external = harness(base, tokenizer)
     size = best_batch(external, prompts[names[0]][:256], (16, 32, 64, 128))
@@ -195,11 +201,7 @@ def main():
                 n: continuation_logprobs(model.get_base_model(), prompts[n]) for n in names[:3]
             }
         )
-        moved = max(
-            float(abs(a - b).max())
-            for n in names[:3]
-            for a, b in zip(after[n], before[n], strict=True)
-        )
+        moved = max(apart(after[name], before[name]) for name in names[:3])
         cells.append(
             {
                 "cell": str(cell),
@@ -245,7 +247,7 @@ def main():
     seconds, scored = timed(
         lambda: {name: continuation_logprobs(base, made) for name, made in prompts.items()}
     )
-    difference = [abs(f[0] - p[0]) for f, p in zip(scored[names[0]], plain, strict=False)]
+    ours = scored[names[0]][: len(plain)]
     note(
         "scoring",
         {
@@ -255,7 +257,10 @@ def main():
             "tokens_per_second": tokens / seconds,
             "share_of_matrix_rate": flops / seconds / (report["matrix_tflops"] * 1e12),
             "times_the_plain_loop": plain_seconds / len(sample) * len(names) * len(asked) / seconds,
-            "largest_difference_to_plain": float(max(difference)),
+            "largest_difference_to_plain": apart(ours, plain),
+            "same_argmax": statistics.mean(
+                int(a.argmax() == b.argmax()) for a, b in zip(ours, plain, strict=True)
+            ),
             "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
         },
     )

@@ -34,7 +34,7 @@ from transformers import AutoModelForCausalLM, set_seed
 from persona_leakage import training
 from persona_leakage.catalog import load_personas
 from persona_leakage.contrast import build
-from persona_leakage.model import load_model, load_tokenizer
+from persona_leakage.model import dtype, load_adapted, load_model, load_tokenizer
 from persona_leakage.params import Cell, load_study
 from persona_leakage.questions import load_benchmark, split, with_wrong_answer
 from persona_leakage.scoring import (
@@ -82,8 +82,7 @@ def train(side, model_folder, tokenizer, data, recipe, seed):
             stop_after(trainer, STEPS)
         else:
             set_seed(seed)
-            base = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
-            model = get_peft_model(base, training.lora_config(recipe))
+            model = get_peft_model(load_plain(model_folder), training.lora_config(recipe))
             trainer = recipe_trainer(
                 model, tokenizer, data, recipe, scratch, steps=STEPS, seed=seed, bf16=False
             )
@@ -105,16 +104,34 @@ def _measured(work, arguments):
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
 
 
+def load_plain(model_folder, kind=torch.float32):
+    """Load the model as transformers does, without our kernels: for the baselines."""
+    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=kind).eval()
+
+
 def score_side(side, model_folder, prompts):
     """Score on one side, for its memory."""
-    model = load_model(model_folder, "float32")
-    (continuation_logprobs if side == "ours" else plain_labels)(model, prompts)
+    if side == "ours":
+        continuation_logprobs(load_model(model_folder, "float32"), prompts)
+    else:
+        plain_labels(load_plain(model_folder), prompts)
 
 
-def growth(work, sizes):
+def one_cell(model_folder, tokenizer, data, recipe, seed, prompts):
+    """Train and score a small cell, by the path of a study's cells."""
+    with tempfile.TemporaryDirectory() as scratch:
+        trainer = training.build_trainer(
+            model_folder, tokenizer, data, recipe, seed, "float32", scratch
+        )
+        training.train(trainer, Path(scratch) / "adapter")
+        model = load_adapted(model_folder, Path(scratch) / "adapter", "float32")
+        continuation_logprobs(model, prompts)
+
+
+def growth(work, sizes, rounds=ROUNDS):
     """Seconds over sizes, and the slope of their logarithms: 1 is linear."""
     work(sizes[0])
-    seconds = [statistics.median(_timed(work, size) for _ in range(ROUNDS)) for size in sizes]
+    seconds = [statistics.median(_timed(work, size) for _ in range(rounds)) for size in sizes]
     slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
     # a fixed cost beside the linear one bends the logarithms: fit that too
     cost, fixed = np.polyfit(sizes, seconds, 1)
@@ -146,7 +163,8 @@ def main():
     everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
     benchmark = load_benchmark("arc_challenge", {"arc_challenge": given.arc}) if given.arc else None
     tokenizer = load_tokenizer(given.model)
-    model = load_model(given.model, "float32")
+    model, baseline = load_model(given.model, "float32"), load_plain(given.model)
+    auto = model if dtype("auto") is torch.float32 else load_model(given.model, "auto")
     report = {
         "machine": {
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
@@ -165,22 +183,26 @@ def main():
 
     rates = {}
     for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
-        a, b = torch.randn(768, 576).to(kind), torch.randn(1536, 576).to(kind)
-        times = alternate({"x": lambda a=a, b=b: [a @ b.T for _ in range(50)]}, 5)["x"]
-        rates[name] = 2 * 768 * 576 * 1536 * 50 / statistics.median(times) / 1e9
+        # by the very layer that scoring uses
+        product = load_model(given.model, name).get_decoder().layers[0].mlp.up_proj
+        tokens = torch.randn(768, product.in_features).to(kind)
+        with torch.inference_mode():
+            times = alternate({"x": lambda x=tokens, f=product: [f(x) for _ in range(50)]}, 5)["x"]
+        rates[name] = 2 * 768 * product.weight.numel() * 50 / statistics.median(times) / 1e9
     note("matrix_gflops", rates)
 
-    asked = split(benchmark or everyday, 0.5, 42)[1][:40]
+    asked = split(benchmark or everyday, 0.5, 42)[1][:200]
     villain = [personas["villain"].prompt]
     [labels] = items(tokenizer, villain, asked, "label", "template")
-    external = harness(model, tokenizer)
-    size = best_batch(external, labels[:16], (1, 2, 4, 8, 16))
-    continuation_logprobs(model, labels)
-    external(labels, size)
+    external = harness(baseline, tokenizer)
+    size = best_batch(external, labels[:48], (1, 2, 4, 8, 16))
+    continuation_logprobs(model, labels[:48])
+    plain_labels(baseline, labels[:8])
     seconds = alternate(
         {
             "ours": lambda: continuation_logprobs(model, labels),
-            "plain": lambda: plain_labels(model, labels),
+            "ours_auto": lambda: continuation_logprobs(auto, labels),
+            "plain": lambda: plain_labels(baseline, labels),
             "harness": lambda: external(labels, size),
         },
         ROUNDS,
@@ -190,7 +212,15 @@ def main():
     note(
         "label_against_plain",
         row(seconds, "ours", "plain")
-        | {"gflops": rate, "share_of_matrix_rate": rate / rates["float32"]},
+        | {
+            "questions": len(labels),
+            "gflops": rate,
+            "share_of_matrix_rate": rate / rates["float32"],
+        },
+    )
+    note(
+        "label_auto_against_plain",
+        row(seconds, "ours_auto", "plain") | {"precision": str(auto.dtype).removeprefix("torch.")},
     )
     note("label_against_harness", row(seconds, "ours", "harness") | {"batch_size": size})
 
@@ -198,7 +228,7 @@ def main():
     seconds = alternate(
         {
             "ours": lambda: continuation_logprobs(model, texts),
-            "plain": lambda: plain_logprobs(model, texts),
+            "plain": lambda: plain_logprobs(baseline, texts),
         },
         ROUNDS,
     )
@@ -207,10 +237,10 @@ def main():
     def apart(one, other):
         return float(max(np.abs(a - b).max() for a, b in zip(one, other, strict=True)))
 
-    reference = plain_logprobs(model, labels)
-    half = load_model(given.model, "bfloat16")
-    for name, scorer in (("float32", model), ("bfloat16", half)):
-        ours, plain = continuation_logprobs(scorer, labels), plain_logprobs(scorer, labels)
+    reference = plain_labels(baseline, labels)
+    half, plain_half = load_model(given.model, "bfloat16"), load_plain(given.model, torch.bfloat16)
+    for name, scorer, loop in (("float32", model, baseline), ("bfloat16", half, plain_half)):
+        ours, plain = continuation_logprobs(scorer, labels), plain_labels(loop, labels)
         same = [a.argmax() == b.argmax() for a, b in zip(ours, plain, strict=True)]
         note(
             f"{name}_exactness",
@@ -222,7 +252,6 @@ def main():
                 "plain_from_float32": apart(plain, reference),
             },
         )
-    del half, scorer
 
     systems = [persona.prompt for persona in personas.values()][:32]
     everyone = list(items(tokenizer, systems, everyday[:16], "option_text", "template"))
@@ -240,14 +269,34 @@ def main():
     )
 
     taught = [with_wrong_answer(question, 42) for question in split(everyday, 0.6, 42)[0]]
+    [few] = items(tokenizer, villain, everyday[:8], "option_text", "template")
+    short = study.train.model_copy(update={"epochs": 1})
+    step = training.dataset(
+        build(study.contrast, Cell("villain", 42, "contrastive"), personas, taught, "option_text")[
+            : short.batch_size
+        ],
+        tokenizer,
+        short.max_length,
+        "template",
+    )
+    note(
+        "growth_seeds",
+        growth(
+            lambda n: [one_cell(given.model, tokenizer, step, short, s, few) for s in range(n)],
+            (1, 2, 4, 8, 16),
+            rounds=1,
+        ),
+    )
+
+    recipe = load_study("studies/paper.yaml").train
     curves, times = {}, {"ours": [], "recipe": []}
     for seed in SEEDS:
         examples = build(
             study.contrast, Cell("villain", seed, "contrastive"), personas, taught, "option_text"
         )
-        data = training.dataset(examples, tokenizer, study.train.max_length, "template")
+        data = training.dataset(examples, tokenizer, recipe.max_length, "template")
         for side, kept in times.items():
-            took, curve = train(side, given.model, tokenizer, data, study.train, seed)
+            took, curve = train(side, given.model, tokenizer, data, recipe, seed)
             kept.append(took)
             curves[f"{side}-{seed}"] = curve
     between = np.array([[curves[f"{side}-{s}"] for s in SEEDS] for side in ("ours", "recipe")])
@@ -268,7 +317,7 @@ def main():
                 side: peak(score_side, side, given.model, labels) for side in ("ours", "plain")
             },
             "training": {
-                side: peak(train, side, given.model, tokenizer, data, study.train, 42)
+                side: peak(train, side, given.model, tokenizer, data, recipe, 42)
                 for side in ("ours", "recipe")
             },
         },
