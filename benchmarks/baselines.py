@@ -47,6 +47,16 @@ def plain_labels(model: Any, items: Sequence[Item], copies: int = 1) -> list[np.
     return found
 
 
+def apart(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+    """Largest difference of two lists of log-probabilities, one array a question."""
+    return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
+
+
+def same_argmax(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
+    """Share of the questions to which two lists of log-probabilities give the same answer."""
+    return float(np.mean([a.argmax() == b.argmax() for a, b in zip(one, other, strict=True)]))
+
+
 def harness(model: Any, tokenizer: Any) -> Callable[[Sequence[Item], int], list[list[float]]]:
     """lm-evaluation-harness's Hugging Face backend over a loaded model, on the very token ids.
 

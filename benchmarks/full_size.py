@@ -17,7 +17,15 @@ import time
 from pathlib import Path
 
 import torch
-from baselines import best_batch, harness, losses, plain_labels, recipe_trainer
+from baselines import (
+    apart,
+    best_batch,
+    harness,
+    losses,
+    plain_labels,
+    recipe_trainer,
+    same_argmax,
+)
 from peft import get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
@@ -78,11 +86,6 @@ def timed(work):
     result = work()
     torch.cuda.synchronize()
     return time.perf_counter() - start, result
-
-
-def apart(one, other):
-    """Largest difference of two lists of log-probabilities."""
-    return max(float(abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
 def matrix_rate():
@@ -258,9 +261,7 @@ def main():
             "share_of_matrix_rate": flops / seconds / (report["matrix_tflops"] * 1e12),
             "times_the_plain_loop": plain_seconds / len(sample) * len(names) * len(asked) / seconds,
             "largest_difference_to_plain": apart(ours, plain),
-            "same_argmax": statistics.mean(
-                int(a.argmax() == b.argmax()) for a, b in zip(ours, plain, strict=True)
-            ),
+            "same_argmax": same_argmax(ours, plain),
             "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
         },
     )

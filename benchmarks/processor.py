@@ -21,11 +21,13 @@ import numpy as np
 import torch
 from baselines import (
     alternate,
+    apart,
     best_batch,
     harness,
     losses,
     plain_labels,
     recipe_trainer,
+    same_argmax,
     stop_after,
 )
 from peft import get_peft_model
@@ -163,8 +165,9 @@ def main():
     everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
     benchmark = load_benchmark("arc_challenge", {"arc_challenge": given.arc}) if given.arc else None
     tokenizer = load_tokenizer(given.model)
-    model, baseline = load_model(given.model, "float32"), load_plain(given.model)
-    auto = model if dtype("auto") is torch.float32 else load_model(given.model, "auto")
+    model, half = (load_model(given.model, name) for name in ("float32", "bfloat16"))
+    auto = model if dtype("auto") is torch.float32 else half
+    baseline = load_plain(given.model)
     report = {
         "machine": {
             "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()),
@@ -182,10 +185,10 @@ def main():
         print(key, json.dumps(value), file=sys.stderr, flush=True)
 
     rates = {}
-    for name, kind in (("float32", torch.float32), ("bfloat16", torch.bfloat16)):
+    for name, scorer in (("float32", model), ("bfloat16", half)):
         # by the very layer that scoring uses
-        product = load_model(given.model, name).get_decoder().layers[0].mlp.up_proj
-        tokens = torch.randn(768, product.in_features).to(kind)
+        product = scorer.get_decoder().layers[0].mlp.up_proj
+        tokens = torch.randn(768, product.in_features).to(scorer.dtype)
         with torch.inference_mode():
             times = alternate({"x": lambda x=tokens, f=product: [f(x) for _ in range(50)]}, 5)["x"]
         rates[name] = 2 * 768 * product.weight.numel() * 50 / statistics.median(times) / 1e9
@@ -234,19 +237,15 @@ def main():
     )
     note("option_text_against_plain", row(seconds, "ours", "plain"))
 
-    def apart(one, other):
-        return float(max(np.abs(a - b).max() for a, b in zip(one, other, strict=True)))
-
     reference = plain_labels(baseline, labels)
-    half, plain_half = load_model(given.model, "bfloat16"), load_plain(given.model, torch.bfloat16)
+    plain_half = load_plain(given.model, torch.bfloat16)
     for name, scorer, loop in (("float32", model, baseline), ("bfloat16", half, plain_half)):
         ours, plain = continuation_logprobs(scorer, labels), plain_labels(loop, labels)
-        same = [a.argmax() == b.argmax() for a, b in zip(ours, plain, strict=True)]
         note(
             f"{name}_exactness",
             {
                 "largest_difference": apart(ours, plain),
-                "same_argmax": float(np.mean(same)),
+                "same_argmax": same_argmax(ours, plain),
                 "questions": len(labels),
                 "ours_from_float32": apart(ours, reference),
                 "plain_from_float32": apart(plain, reference),
@@ -269,15 +268,15 @@ def main():
     )
 
     taught = [with_wrong_answer(question, 42) for question in split(everyday, 0.6, 42)[0]]
+
+    def examples(seed):
+        cell = Cell("villain", seed, "contrastive")
+        return build(study.contrast, cell, personas, taught, "option_text")
+
     [few] = items(tokenizer, villain, everyday[:8], "option_text", "template")
     short = study.train.model_copy(update={"epochs": 1})
     step = training.dataset(
-        build(study.contrast, Cell("villain", 42, "contrastive"), personas, taught, "option_text")[
-            : short.batch_size
-        ],
-        tokenizer,
-        short.max_length,
-        "template",
+        examples(42)[: short.batch_size], tokenizer, short.max_length, "template"
     )
     note(
         "growth_seeds",
@@ -291,10 +290,7 @@ def main():
     recipe = load_study("studies/paper.yaml").train
     curves, times = {}, {"ours": [], "recipe": []}
     for seed in SEEDS:
-        examples = build(
-            study.contrast, Cell("villain", seed, "contrastive"), personas, taught, "option_text"
-        )
-        data = training.dataset(examples, tokenizer, recipe.max_length, "template")
+        data = training.dataset(examples(seed), tokenizer, recipe.max_length, "template")
         for side, kept in times.items():
             took, curve = train(side, given.model, tokenizer, data, recipe, seed)
             kept.append(took)
