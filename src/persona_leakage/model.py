@@ -1,6 +1,7 @@
 """The base model: fetched once, checked, kept as safetensors; loaded with or without an adapter."""
 
 import os
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -159,8 +160,7 @@ def fused(model: CausalLM) -> CausalLM:
 
     On a GPU those of Liger where it is installed (the ``gpu`` extra): normalisation, rotation and
     gating are one pass over memory each. A training step is so short that launching them costs more
-    than they save. On an AMD processor oneDNN's float32 products, which use all of AVX-512: torch
-    takes MKL's, which there do not.
+    than they save. On a processor those of ``product``.
     """
     if model.device.type == "cuda" and is_liger_kernel_available():
         kernels = {"rope": True, "swiglu": True, "rms_norm": True}
@@ -170,27 +170,39 @@ def fused(model: CausalLM) -> CausalLM:
         # freed once, a block of this size is what glibc learns to keep (mallopt(3), at
         # M_MMAP_THRESHOLD); else every layer's tensors are mapped and faulted in anew
         torch.empty(31 << 20, dtype=torch.uint8)
-    if model.device.type == "cpu" and model.dtype == torch.float32 and _mkl_is_slow():
         for module in model.modules():
             if type(module) is torch.nn.Linear:
-                module.__class__ = OneDnnLinear
+                module.__class__ = ProcessorLinear
     return model
 
 
-class OneDnnLinear(torch.nn.Linear):
-    """A linear layer on oneDNN's product, for inference: it has no gradient."""
+class ProcessorLinear(torch.nn.Linear):
+    """A linear layer on ``product``, for inference: it has no gradient."""
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        product: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            input, self.weight, self.bias, "none", [], ""
+        return product(input, self.weight, self.bias)
+
+
+def product(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Multiply as ``torch.nn.functional.linear`` does, in float32 by the faster library.
+
+    torch takes MKL's float32 product, which on an AMD processor uses less of it than oneDNN's.
+    oneDNN's has no gradient.
+    """
+    if input.dtype is torch.float32 and _mkl_is_slow():
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            input, weight, bias, "none", [], ""
         )
-        return product
+        return found
+    return torch.nn.functional.linear(input, weight, bias)
 
 
+@cache
 def _mkl_is_slow() -> bool:
-    can = torch.cpu.get_capabilities()
     onednn = torch.backends.mkldnn.is_available()
-    return onednn and bool(can.get("avx512_f", False)) and "AMD" in can.get("cpu_name", "")
+    return onednn and "AMD" in torch.cpu.get_capabilities().get("cpu_name", "")
 
 
 def load_adapted(directory: str | Path, adapter: str | Path, precision: Precision) -> CausalLM:

@@ -19,6 +19,7 @@ from trl import SFTConfig, SFTTrainer
 
 from persona_leakage.contrast import Example
 from persona_leakage.errors import InputError
+from persona_leakage.lora import lighten
 from persona_leakage.model import Precision, device, dtype
 from persona_leakage.params import Train
 from persona_leakage.prompts import SystemRole, Tokenizer, render_completion, tokenize
@@ -135,6 +136,8 @@ def build_trainer(
         use_safetensors=True,
     )
     model = get_peft_model(base, lora_config(recipe))
+    if device().type == "cpu":
+        lighten(model)
     return trainer_of(model, tokenizer, data, recipe, seed, precision, output)
 
 
