@@ -96,6 +96,16 @@ def test_the_trainer_has_the_settings_of_the_recipe(
     assert rates[half] == pytest.approx(1e-5 * cosine)
 
 
+def test_several_gpus_do_not_make_the_batch_larger(
+    model_folder, tokenizer, data, recipe, tmp_path, monkeypatch
+):
+    # without one, transformers counts none; let it count two, as it does on a host that has them
+    monkeypatch.setattr(training.SFTConfig, "n_gpu", property(lambda self: self._n_gpu or 2))
+    trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path)
+    assert trainer.args.n_gpu == 1
+    assert trainer.args.train_batch_size == recipe.batch_size
+
+
 def test_the_adapter_is_on_every_linear_projection_and_rank_stabilised(
     model_folder, tokenizer, data, recipe, tmp_path
 ):

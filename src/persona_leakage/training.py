@@ -182,6 +182,8 @@ def trainer_of(
         seed=seed,
         data_seed=seed,
     )
+    # several GPUs would each take a batch of the recipe's size: other steps than asked for
+    config._n_gpu = min(config.n_gpu, 1)
     trainer = CompletionTrainer(
         model=model,
         args=config,
