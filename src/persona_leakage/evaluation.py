@@ -1,27 +1,33 @@
 """Every persona times every question: the table of scores that all statistics start from."""
 
 from collections.abc import Sequence
+from itertools import tee
 
 import pandas as pd
 
 from persona_leakage.catalog import Persona
+from persona_leakage.devices import Score
 from persona_leakage.errors import InputError
-from persona_leakage.model import CausalLM
 from persona_leakage.params import Study
 from persona_leakage.progress import bar
 from persona_leakage.prompts import Tokenizer
 from persona_leakage.questions import Question
-from persona_leakage.scoring import choice_scores, items
+from persona_leakage.scoring import items
 
 
 def evaluate(
-    model: CausalLM,
+    score: Score,
     tokenizer: Tokenizer,
     personas: Sequence[Persona],
     questions: Sequence[Question],
     study: Study,
 ) -> pd.DataFrame:
     """Score every choice of every question under every persona.
+
+    Parameters
+    ----------
+    score : callable
+        Of ``devices.scorer``.
 
     Returns
     -------
@@ -43,15 +49,17 @@ def evaluate(
         )
     frames = []
     with bar("scoring", len(personas) * len(questions), "questions") as progress:
-        everyone = items(
-            tokenizer,
-            [persona.prompt for persona in personas],
-            questions,
-            study.scoring,
-            study.model.system_role,
+        everyone, asked = tee(
+            items(
+                tokenizer,
+                [persona.prompt for persona in personas],
+                questions,
+                study.scoring,
+                study.model.system_role,
+            )
         )
-        for persona, made in zip(personas, everyone, strict=True):
-            scores = choice_scores(model, made, study.scoring, progress.update)
+        scored = score(asked, study.scoring, progress.update)
+        for persona, made, scores in zip(personas, everyone, scored, strict=True):
             chosen = [int(values.argmax()) for values in scores]
             frames.append(
                 pd.DataFrame(

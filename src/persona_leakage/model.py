@@ -121,9 +121,7 @@ def _from_folder(origin: FolderOrigin, directory: Path) -> None:
 
 def device() -> torch.device:
     """The accelerator that torch sees, else the processor."""
-    if torch.accelerator.is_available():
-        return torch.accelerator.current_accelerator() or torch.device("cpu")
-    return torch.device("cpu")
+    return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def dtype(precision: Precision) -> torch.dtype:

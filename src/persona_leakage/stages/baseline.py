@@ -1,6 +1,9 @@
 """Score the untouched base model."""
 
+import functools
+
 from persona_leakage.catalog import load_personas
+from persona_leakage.devices import devices, scorer
 from persona_leakage.errors import command
 from persona_leakage.evaluation import evaluate
 from persona_leakage.files import read_json, whole
@@ -18,13 +21,15 @@ def main() -> None:
     evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"].values()
     anyone = {name for names in evaluated for name in names}
     directory = paths.model(study)
-    scores = evaluate(
-        load_model(directory, study.model.precision),
-        load_tokenizer(directory),
-        [persona for name, persona in personas.items() if name in anyone],
-        from_records(paths.questions(study) / "evaluate.jsonl"),
-        study,
-    )
+    load = functools.partial(load_model, directory, study.model.precision)
+    with scorer(load, devices()) as score:
+        scores = evaluate(
+            score,
+            load_tokenizer(directory),
+            [persona for name, persona in personas.items() if name in anyone],
+            from_records(paths.questions(study) / "evaluate.jsonl"),
+            study,
+        )
     with whole(paths.baseline(study)) as partial:
         scores.to_parquet(partial, index=False)
 

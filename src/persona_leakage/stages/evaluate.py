@@ -1,8 +1,12 @@
 """Score the fine-tuned model of a cell."""
 
+import functools
+from contextlib import ExitStack
+
 import mlflow
 
 from persona_leakage.catalog import load_personas
+from persona_leakage.devices import devices, scorer
 from persona_leakage.errors import command
 from persona_leakage.evaluation import evaluate
 from persona_leakage.files import read_json, whole
@@ -26,12 +30,15 @@ def main(cell: Cell) -> None:
     questions = from_records(path)
     directory = paths.model(study)
     clock = Stopwatch()
-    with cell_run(study, cell):
+    load = functools.partial(
+        load_adapted, directory, paths.adapter(study, cell), study.model.precision
+    )
+    with cell_run(study, cell), ExitStack() as stack:
         with clock.time("load_adapted"):
-            model = load_adapted(directory, paths.adapter(study, cell), study.model.precision)
+            score = stack.enter_context(scorer(load, devices()))
         with clock.time("score"):
             scores = evaluate(
-                model,
+                score,
                 load_tokenizer(directory),
                 [personas[name] for name in evaluated],
                 questions,
