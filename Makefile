@@ -31,8 +31,10 @@ sweep: setup
 bench: setup
 	$(UV) sync --locked --group bench
 	$(RUN) dvc repro base
-	$(RUN) python benchmarks/processor.py outputs/models/SmolLM2-135M-Instruct \
-	  docs/performance/processor.json $(if $(ARC),--arc $(ARC))
+	for work in scoring training; do \
+	  $(RUN) python benchmarks/processor_$$work.py outputs/models/SmolLM2-135M-Instruct \
+	    docs/performance/processor_$$work.json $(if $(ARC),--arc $(ARC)) || exit; \
+	done
 	$(RUN) python benchmarks/render.py
 
 setup: .venv/ready

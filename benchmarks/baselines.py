@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
 from persona_leakage import training
@@ -14,22 +15,9 @@ from persona_leakage.params import Train
 from persona_leakage.scoring import Item
 
 
-def alternate(
-    works: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
-    """Time several pieces of work in turn, ``rounds`` times; seconds of each round.
-
-    ``wait`` returns when the device has finished.
-    """
-    seconds: dict[str, list[float]] = {name: [] for name in works}
-    for _ in range(rounds):
-        for name, work in works.items():
-            wait()
-            start = time.perf_counter()
-            work()
-            wait()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
+def load_plain(model_folder: str, kind: torch.dtype = torch.float32) -> Any:
+    """Load the model as transformers does, without our kernels."""
+    return AutoModelForCausalLM.from_pretrained(model_folder, dtype=kind).eval()
 
 
 @torch.inference_mode()
@@ -139,7 +127,6 @@ def recipe_trainer(
 
 def stop_after(trainer: SFTTrainer, steps: int) -> None:
     """End training after some steps without changing the schedule of the whole."""
-    from transformers import TrainerCallback
 
     class Stop(TrainerCallback):
         def on_step_end(self, args, state, control, **kwargs):

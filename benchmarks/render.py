@@ -32,30 +32,36 @@ def table(rows):
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def processor(found):
-    """The section of the processor."""
+def where(machine):
+    """A processor, in words."""
+    return (
+        f"{machine['processor']} ({machine['vectors']}), {machine['cores']} cores, "
+        f"torch {machine['torch']}"
+    )
+
+
+def growths(found, labels):
+    """The table of the fits of growth."""
+    rows = [["growth over 16 x", "slope of the logarithms", "R² of a line"]]
+    for label in labels:
+        one = found[f"growth_{label}"]
+        rows.append([label, f"{one['log_slope']:.2f}", f"{one['linear_r_squared']:.4f}"])
+    return table(rows)
+
+
+def processor_scoring(found):
+    """The section of scoring on a processor."""
     if not found:
-        return "## Processor\n\nNot measured.\n"
-    machine, train = found["machine"], found["training_against_recipe"]
+        return "## Scoring on a processor\n\nNot measured.\n"
     memory = found["peak_memory_mib"]
     rows = [["work", "against", "ratio", "target"]]
     for key, work, against, target in (
         ("label_against_plain", "scoring, label", "the plain loop", "4 x"),
         ("label_against_harness", "scoring, label", "lm-evaluation-harness", "1.3 x"),
         ("option_text_against_plain", "scoring, option text", "the plain loop", "4 x"),
-        ("training_against_recipe", "training", "TRL, the recipe as written", "2 x"),
     ):
         rows.append([work, against, times(dig(found, key, "ratio")), target])
     auto = found["label_auto_against_plain"]
-    memories = [["peak memory (MiB)", "ours", "baseline"]]
-    memories.append(["scoring", *(f"{memory['scoring'][side]:.0f}" for side in ("ours", "plain"))])
-    memories.append(
-        ["training", *(f"{memory['training'][side]:.0f}" for side in ("ours", "recipe"))]
-    )
-    growths = [["growth over 16 x", "slope of the logarithms", "R² of a line"]]
-    for label in ("personas", "questions", "seeds"):
-        one = found[f"growth_{label}"]
-        growths.append([label, f"{one['log_slope']:.2f}", f"{one['linear_r_squared']:.4f}"])
     exact = [
         [
             "precision",
@@ -70,9 +76,9 @@ def processor(found):
         keys = ("largest_difference", "ours_from_float32", "plain_from_float32")
         same = f"{100 * one['same_argmax']:.1f} %"
         exact.append([kind, *(f"{one[key]:.1g}" for key in keys), same])
-    return f"""## Processor
+    return f"""## Scoring on a processor
 
-`make bench` on {machine["processor"]}, {machine["cores"]} cores, torch {machine["torch"]};
+`make bench` on {where(found["machine"])};
 SmolLM2-135M-Instruct, float32, {found["label_questions"].replace("_", " ")} questions for labels.
 Medians of three alternating rounds. Matrix products run at
 {found["matrix_gflops"]["float32"]:.0f} GFLOP/s in float32 and
@@ -86,15 +92,10 @@ Label scoring spends its time in the decoder's matrices at
 product of their size; attention, normalisation and activations take the rest. What
 `model.precision: auto` chooses here, {auto["precision"]}, scores {times(auto["ratio"])} as fast as
 the plain loop in float32. The plain loop and the harness run the model as transformers loads it;
-the harness at its best batch size, {found["label_against_harness"]["batch_size"]}. Trained are the
-pocket study's examples, with the recipe of the paper study. Over three
-seeds and {train["steps"]} steps the two loss curves differ by at most
-{train["largest_loss_difference"]:.2g}, against a spread of {train["loss_sd_between_seeds"]:.2g}
-between seeds.
+the harness at its best batch size, {found["label_against_harness"]["batch_size"]}. Peak memory is
+{memory["ours"]:.0f} MiB, the plain loop's {memory["plain"]:.0f}.
 
-{table(memories)}
-
-{table(growths)}
+{growths(found, ("personas", "questions"))}
 
 {table(exact)}
 
@@ -102,6 +103,65 @@ Largest differences of a log-probability over {found["bfloat16_exactness"]["ques
 the plain loop runs in the precision of the row, "from float32" is from the plain loop in float32.
 In bfloat16 two orders of summation differ by more than the 0.02 aimed at, and the plain loop's own
 is as far from float32: that is what the precision holds.
+"""
+
+
+def processor_training(found):
+    """The section of training on a processor."""
+    if not found:
+        return "## Training on a processor\n\nNot measured.\n"
+    train, memory = found["training_against_recipe"], found["peak_memory_mib"]
+    rows = [
+        ["", "ours", "TRL, the recipe as written", "ratio", "target"],
+        [
+            "seconds a step",
+            *(f"{train['seconds'][side]:.1f}" for side in ("ours", "recipe")),
+            times(train["ratio"]),
+            "2 x",
+        ],
+        [
+            "peak memory (MiB)",
+            *(f"{memory[side]:.0f}" for side in ("ours", "recipe")),
+            times(memory["recipe"] / memory["ours"]),
+            "1 x",
+        ],
+    ]
+    return f"""## Training on a processor
+
+`make bench` on {where(found["machine"])};
+SmolLM2-135M-Instruct, float32, the paper study's recipe on the {train["examples"]} examples of the
+{found["examples_of"]} study. Medians over three seeds, both sides in turn; the first
+{train["steps"]} steps of each.
+
+{table(rows)}
+
+The two loss curves differ by at most {train["largest_loss_difference"]:.2g}, against a spread of
+{train["loss_sd_between_seeds"]:.2g} between seeds.
+
+{growths(found, ("seeds",))}
+"""
+
+
+def several(found):
+    """The section of several GPUs."""
+    if not found:
+        return "## Several GPUs\n\nNot measured.\n"
+    score, machine = found["scoring"], found["machine"]
+    rows = [["", "one GPU (s)", f"{machine['gpus']} GPUs (s)", "ratio"]]
+    for key, label in (("alone", "scoring"), ("with_start", "with the start of processes, models")):
+        one = score[key]
+        rows.append(
+            [label, *(f"{one['seconds'][n]:.0f}" for n in ("one", "all")), times(one["ratio"])]
+        )
+    return f"""## Several GPUs
+
+`python benchmarks/several_gpus.py SNAPSHOT docs/performance/several_gpus.json
+--personas {score["personas"]}` on {machine["gpus"]} x {machine["gpu"]}, torch {machine["torch"]}:
+{score["personas"]} personas x {score["questions"]} questions, random weights of the 7B shape, made
+on each GPU by a process of its own. Medians of three alternating rounds. The scores are
+{"the same to the bit" if score["identical"] else "not the same"}.
+
+{table(rows)}
 """
 
 
@@ -159,8 +219,10 @@ def main():
 Made by `benchmarks/render.py` from `docs/performance/*.json`; the ratio is the baseline's seconds
 over ours.
 
-{processor(load("processor"))}
-{gpu(load("gpu"))}"""
+{processor_scoring(load("processor_scoring"))}
+{processor_training(load("processor_training"))}
+{gpu(load("gpu"))}
+{several(load("several_gpus"))}"""
     Path("docs/performance.md").write_text(text)
 
 

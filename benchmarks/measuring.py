@@ -1,0 +1,108 @@
+"""How the benchmarks measure: sides in turn, peaks in processes of their own, growth by a fit."""
+
+import json
+import multiprocessing
+import platform
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+ROUNDS = 3
+
+
+class Report(dict[str, Any]):
+    """Named measurements, written to a JSON file as they come; begins with the machine."""
+
+    def __init__(self, output: Path, machine: dict[str, Any]):
+        super().__init__()
+        self.output = output
+        self.note("machine", machine)
+
+    def note(self, key: str, value: Any) -> None:
+        """Keep a measurement and show it."""
+        self[key] = value
+        self.output.parent.mkdir(parents=True, exist_ok=True)
+        self.output.write_text(json.dumps(self, indent=1) + "\n")
+        print(key, json.dumps(value), file=sys.stderr, flush=True)
+
+
+def processor() -> dict[str, Any]:
+    """Describe this machine's processor."""
+    can = torch.cpu.get_capabilities()
+    vectors = [name for name in ("avx512_bf16", "avx512_f", "avx2") if can.get(name)]
+    return {
+        "processor": can.get("cpu_name", platform.processor()),
+        "vectors": vectors[0] if vectors else platform.machine(),
+        "cores": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def alternate(
+    works: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[], None] = lambda: None
+) -> dict[str, list[float]]:
+    """Time several pieces of work in turn, ``rounds`` times; seconds of each round.
+
+    ``wait`` returns when the device has finished.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            wait()
+            start = time.perf_counter()
+            work()
+            wait()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(seconds: dict[str, list[float]], ours: str, baseline: str) -> dict[str, Any]:
+    """Medians of both sides and their ratio."""
+    medians = {name: statistics.median(values) for name, values in seconds.items()}
+    return {
+        "seconds": medians,
+        "rounds": seconds,
+        "ratio": medians[baseline] / medians[ours],
+    }
+
+
+def peak(work: Callable[..., Any], *arguments: Any) -> float:
+    """Peak resident memory, MiB, of a piece of work in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured, (work, arguments))
+
+
+def _measured(work: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
+    work(*arguments)
+    # not getrusage, whose peak a process inherits from the one that started it
+    status = Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def growth(
+    work: Callable[[int], Any], sizes: Sequence[int], rounds: int = ROUNDS
+) -> dict[str, Any]:
+    """Seconds over sizes, and the slope of their logarithms: 1 is linear."""
+    work(sizes[0])
+    seconds = [
+        statistics.median(alternate({"x": lambda n=size: work(n)}, rounds)["x"]) for size in sizes
+    ]
+    slope, _ = np.polyfit(np.log(sizes), np.log(seconds), 1)
+    # a fixed cost beside the linear one bends the logarithms: fit that too
+    cost, fixed = np.polyfit(sizes, seconds, 1)
+    fitted = np.polyval([cost, fixed], sizes)
+    r_squared = 1 - ((seconds - fitted) ** 2).sum() / ((seconds - np.mean(seconds)) ** 2).sum()
+    return {
+        "sizes": list(sizes),
+        "seconds": seconds,
+        "log_slope": float(slope),
+        "linear_r_squared": float(r_squared),
+    }

@@ -1,0 +1,156 @@
+"""Scoring against its baselines on this machine's processor: part of ``make bench``.
+
+    python benchmarks/processor_scoring.py MODEL OUTPUT.json [--arc SNAPSHOT]
+
+MODEL is the folder of the base model of ``make repro``. Every comparison runs both sides in turn,
+three rounds, in this process; memory is measured in a process of its own for each side.
+"""
+
+import argparse
+import statistics
+from pathlib import Path
+
+import torch
+from baselines import apart, best_batch, harness, load_plain, plain_labels, same_argmax
+from measuring import ROUNDS, Report, alternate, growth, peak, processor, row
+
+from persona_leakage.catalog import load_personas
+from persona_leakage.model import dtype, load_model, load_tokenizer
+from persona_leakage.questions import load_benchmark, split
+from persona_leakage.scoring import (
+    _Row,
+    common_prefix,
+    continuation_logprobs,
+    items,
+    plain_logprobs,
+)
+
+
+def needed_flops(model, prompts):
+    """FLOPs of the decoder's matrices for the tokens that have to be computed: 2 a weight."""
+    body = sum(
+        p.numel()
+        for name, p in model.get_decoder().named_parameters()
+        if name.endswith("proj.weight")
+    )
+    shared = common_prefix([item.prompt for item in prompts])
+    rows = [_Row.of(item, shared) for item in prompts]
+    return 2 * body * (shared + sum(len(row.ids) for row in rows))
+
+
+def score_side(side, model_folder, prompts):
+    """Score on one side, for its memory."""
+    if side == "ours":
+        continuation_logprobs(load_model(model_folder, "float32"), prompts)
+    else:
+        plain_labels(load_plain(model_folder), prompts)
+
+
+def main():
+    """Run everything and write the numbers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--arc", help="snapshot of allenai/ai2_arc; else the everyday questions")
+    given = parser.parse_args()
+    personas = load_personas("catalog")
+    everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
+    benchmark = load_benchmark("arc_challenge", {"arc_challenge": given.arc}) if given.arc else None
+    tokenizer = load_tokenizer(given.model)
+    model, half = (load_model(given.model, name) for name in ("float32", "bfloat16"))
+    auto = model if dtype("auto") is torch.float32 else half
+    baseline = load_plain(given.model)
+    report = Report(given.output, processor())
+    report.note("label_questions", "arc_challenge" if benchmark else "everyday")
+
+    rates = {}
+    for name, scorer in (("float32", model), ("bfloat16", half)):
+        # by the very layer that scoring uses
+        product = scorer.get_decoder().layers[0].mlp.up_proj
+        tokens = torch.randn(768, product.in_features).to(scorer.dtype)
+        with torch.inference_mode():
+            times = alternate({"x": lambda x=tokens, f=product: [f(x) for _ in range(50)]}, 5)["x"]
+        rates[name] = 2 * 768 * product.weight.numel() * 50 / statistics.median(times) / 1e9
+    report.note("matrix_gflops", rates)
+
+    asked = split(benchmark or everyday, 0.5, 42)[1][:200]
+    villain = [personas["villain"].prompt]
+    [labels] = items(tokenizer, villain, asked, "label", "template")
+    external = harness(baseline, tokenizer)
+    size = best_batch(external, labels[:48], (1, 2, 4, 8, 16))
+    continuation_logprobs(model, labels[:48])
+    plain_labels(baseline, labels[:8])
+    seconds = alternate(
+        {
+            "ours": lambda: continuation_logprobs(model, labels),
+            "ours_auto": lambda: continuation_logprobs(auto, labels),
+            "plain": lambda: plain_labels(baseline, labels),
+            "harness": lambda: external(labels, size),
+        },
+        ROUNDS,
+    )
+    median = statistics.median(seconds["ours"])
+    rate = needed_flops(model, labels) / median / 1e9
+    report.note(
+        "label_against_plain",
+        row(seconds, "ours", "plain")
+        | {
+            "questions": len(labels),
+            "gflops": rate,
+            "share_of_matrix_rate": rate / rates["float32"],
+        },
+    )
+    report.note(
+        "label_auto_against_plain",
+        row(seconds, "ours_auto", "plain") | {"precision": str(auto.dtype).removeprefix("torch.")},
+    )
+    report.note("label_against_harness", row(seconds, "ours", "harness") | {"batch_size": size})
+
+    [texts] = items(tokenizer, villain, everyday[:40], "option_text", "template")
+    seconds = alternate(
+        {
+            "ours": lambda: continuation_logprobs(model, texts),
+            "plain": lambda: plain_logprobs(baseline, texts),
+        },
+        ROUNDS,
+    )
+    report.note("option_text_against_plain", row(seconds, "ours", "plain"))
+
+    reference = plain_labels(baseline, labels)
+    plain_half = load_plain(given.model, torch.bfloat16)
+    for name, scorer, loop in (("float32", model, baseline), ("bfloat16", half, plain_half)):
+        ours, plain = continuation_logprobs(scorer, labels), plain_labels(loop, labels)
+        report.note(
+            f"{name}_exactness",
+            {
+                "largest_difference": apart(ours, plain),
+                "same_argmax": same_argmax(ours, plain),
+                "questions": len(labels),
+                "ours_from_float32": apart(ours, reference),
+                "plain_from_float32": apart(plain, reference),
+            },
+        )
+
+    systems = [persona.prompt for persona in personas.values()][:32]
+    everyone = list(items(tokenizer, systems, everyday[:16], "option_text", "template"))
+    report.note(
+        "growth_personas",
+        growth(
+            lambda n: [continuation_logprobs(model, prompts) for prompts in everyone[:n]],
+            (2, 4, 8, 16, 32),
+        ),
+    )
+    [every] = items(tokenizer, villain, everyday, "option_text", "template")
+    report.note(
+        "growth_questions",
+        growth(lambda n: continuation_logprobs(model, every[:n]), (20, 40, 80, 160, 320)),
+    )
+
+    report.note(
+        "peak_memory_mib",
+        {side: peak(score_side, side, given.model, labels) for side in ("ours", "plain")},
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Scoring on all GPUs of a host against one of them, with random weights of the 7B shape.
+
+    python benchmarks/several_gpus.py SNAPSHOT OUTPUT.json [--personas 111]
+
+SNAPSHOT is a folder laid out like the hub's allenai/ai2_arc. Both sides make their models anew in
+every round; seconds are of the scoring, and with the start of its processes and models.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from full_size import SHAPE, make_tokenizer
+from measuring import ROUNDS, Report, alternate, row
+from transformers import AutoModelForCausalLM
+from transformers.utils import is_liger_kernel_available
+
+from persona_leakage.catalog import load_personas
+from persona_leakage.devices import devices, scorer
+from persona_leakage.evaluation import evaluate
+from persona_leakage.model import fused
+from persona_leakage.params import load_study
+from persona_leakage.questions import load_benchmark, split
+
+
+def make_base():
+    """Make the model that scores, on the current device."""
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        model = AutoModelForCausalLM.from_config(
+            SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
+        )
+    return fused(model.eval())
+
+
+def main():
+    """Run everything and write the numbers."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("snapshot")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--personas", type=int, default=111)
+    given = parser.parse_args()
+    study = load_study("studies/paper.yaml")
+    personas = list(load_personas("catalog").values())[: given.personas]
+    arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
+    asked = split(arc, study.questions.train_fraction, study.questions.split_seed)[1]
+    tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
+    report = Report(
+        given.output,
+        {
+            "gpu": torch.cuda.get_device_name(),
+            "gpus": len(devices()),
+            "torch": torch.__version__,
+            "liger": is_liger_kernel_available(),
+        },
+    )
+    tables, scoring = {}, {"all": [], "one": []}
+
+    def scored(name, on):
+        with scorer(make_base, on) as score:
+            start = time.perf_counter()
+            tables[name] = evaluate(score, tokenizer, personas, asked, study)
+            scoring[name].append(time.perf_counter() - start)
+        torch.cuda.empty_cache()
+
+    works = {"all": lambda: scored("all", devices()), "one": lambda: scored("one", devices()[:1])}
+    whole = alternate(works, ROUNDS)
+    one, every = (np.concatenate(tables[name]["scores"].tolist()) for name in ("one", "all"))
+    report.note(
+        "scoring",
+        {
+            "personas": len(personas),
+            "questions": len(asked),
+            "identical": bool((one == every).all()),
+            "alone": row(scoring, "all", "one"),
+            "with_start": row(whole, "all", "one"),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
