@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests on every machine
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
