@@ -1,5 +1,6 @@
 """How the benchmarks measure: sides in turn, peaks in processes of their own, growth by a fit."""
 
+import argparse
 import json
 import multiprocessing
 import platform
@@ -31,6 +32,15 @@ class Report(dict[str, Any]):
         self.output.parent.mkdir(parents=True, exist_ok=True)
         self.output.write_text(json.dumps(self, indent=1) + "\n")
         print(key, json.dumps(value), file=sys.stderr, flush=True)
+
+
+def arguments() -> argparse.Namespace:
+    """The arguments of the processor's benchmarks."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", help="folder of the base model of `make repro`")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--arc", help="snapshot of allenai/ai2_arc; else the everyday questions")
+    return parser.parse_args()
 
 
 def processor() -> dict[str, Any]:

@@ -6,13 +6,11 @@ MODEL is the folder of the base model of ``make repro``. Every comparison runs b
 three rounds, in this process; memory is measured in a process of its own for each side.
 """
 
-import argparse
 import statistics
-from pathlib import Path
 
 import torch
 from baselines import apart, best_batch, harness, load_plain, plain_labels, same_argmax
-from measuring import ROUNDS, Report, alternate, growth, peak, processor, row
+from measuring import ROUNDS, Report, alternate, arguments, growth, peak, processor, row
 
 from persona_leakage.catalog import load_personas
 from persona_leakage.model import dtype, load_model, load_tokenizer
@@ -48,11 +46,7 @@ def score_side(side, model_folder, prompts):
 
 def main():
     """Run everything and write the numbers."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--arc", help="snapshot of allenai/ai2_arc; else the everyday questions")
-    given = parser.parse_args()
+    given = arguments()
     personas = load_personas("catalog")
     everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
     benchmark = load_benchmark("arc_challenge", {"arc_challenge": given.arc}) if given.arc else None

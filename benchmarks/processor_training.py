@@ -7,14 +7,13 @@ the examples where a snapshot of allenai/ai2_arc is given; else they are the poc
 sides run in turn, once a seed; memory is measured in a process of its own for each.
 """
 
-import argparse
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 from baselines import load_plain, losses, recipe_trainer, stop_after
-from measuring import Report, growth, peak, processor, row
+from measuring import Report, arguments, growth, peak, processor, row
 from peft import get_peft_model
 from transformers import set_seed
 
@@ -62,11 +61,7 @@ def one_cell(model_folder, tokenizer, data, recipe, seed, prompts):
 
 def main():
     """Run everything and write the numbers."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("model")
-    parser.add_argument("output", type=Path)
-    parser.add_argument("--arc", help="snapshot of allenai/ai2_arc; else the everyday questions")
-    given = parser.parse_args()
+    given = arguments()
     pocket, paper = load_study(), load_study("studies/paper.yaml")
     personas = load_personas("catalog")
     everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
