@@ -10,7 +10,6 @@ chance: this measures time and memory, never accuracy.
 
 import argparse
 import gc
-import json
 import platform
 import statistics
 import time
@@ -26,6 +25,7 @@ from baselines import (
     recipe_trainer,
     same_argmax,
 )
+from measuring import Report
 from peft import get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
@@ -79,6 +79,15 @@ def make_tokenizer(texts):
     return tokenizer
 
 
+def make_base():
+    """Make the base model, with random weights, on the current GPU."""
+    torch.manual_seed(0)
+    with torch.device("cuda"):
+        return AutoModelForCausalLM.from_config(
+            SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
+        ).eval()
+
+
 def timed(work):
     """Seconds of a piece of GPU work, and its result."""
     torch.cuda.synchronize()
@@ -125,31 +134,20 @@ def main():
     taught, asked = split(arc, 0.5, 42)
     taught = [with_wrong_answer(question, 42) for question in taught]
     tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
-    report = {
-        "machine": {
+    report = Report(
+        given.output,
+        {
             "gpu": torch.cuda.get_device_name(),
             "torch": torch.__version__,
             "python": platform.python_version(),
             "liger": is_liger_kernel_available(),
         },
-        "matrix_tflops": matrix_rate() / 1e12,
-    }
-
-    def note(key, value):
-        report[key] = value
-        given.output.write_text(json.dumps(report, indent=1))
-        print(key, value, flush=True)
-
-    def make_base():
-        torch.manual_seed(0)
-        with torch.device("cuda"):
-            return AutoModelForCausalLM.from_config(
-                SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
-            ).eval()
+    )
+    report.note("matrix_tflops", matrix_rate() / 1e12)
 
     seconds, base = timed(make_base)
-    note("parameters", sum(p.numel() for p in base.parameters()))
-    note("make_seconds", seconds)
+    report.note("parameters", sum(p.numel() for p in base.parameters()))
+    report.note("make_seconds", seconds)
 
     names = list(personas)[: given.personas]
     systems = [personas[name].prompt for name in names]
@@ -160,20 +158,20 @@ def main():
         shared = common_prefix([item.prompt for item in made])
         more, count = needed_flops(base, [_Row.of(item, shared) for item in made], shared)
         flops, tokens = flops + more, tokens + count
-    note("scored_tokens", tokens)
+    report.note("scored_tokens", tokens)
 
     sample = prompts[names[0]][: given.plain]
     plain_labels(base, sample[:4])
     plain_seconds, plain = timed(lambda: plain_labels(base, sample))
-    note("plain_seconds_a_question", plain_seconds / len(sample))
-    note("plain_in_another_shape", apart(plain_labels(base, sample, copies=2), plain))
+    report.note("plain_seconds_a_question", plain_seconds / len(sample))
+    report.note("plain_in_another_shape", apart(plain_labels(base, sample, copies=2), plain))
 
     external = harness(base, tokenizer)
     size = best_batch(external, prompts[names[0]][:256], (16, 32, 64, 128))
     outside, _ = timed(lambda: external(prompts[names[0]], size))
     continuation_logprobs(base, prompts[names[0]])
     inside, _ = timed(lambda: continuation_logprobs(base, prompts[names[0]]))
-    note(
+    report.note(
         "harness",
         {"batch_size": size, "seconds": outside, "ours": inside, "ratio": outside / inside},
     )
@@ -181,7 +179,7 @@ def main():
 
     model = get_peft_model(base, training.lora_config(study.train))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    note("trainable_parameters", trainable)
+    report.note("trainable_parameters", trainable)
     cells = []
     for source in ("villain", "comedian"):
         cell = Cell(source, 42, "contrastive")
@@ -218,7 +216,7 @@ def main():
                 "largest_change_of_a_logprob": moved,
             }
         )
-        note("cells", cells)
+        report.note("cells", cells)
         trainer.model = trainer.model_wrapped = None
         del trainer
         gc.collect()
@@ -232,7 +230,7 @@ def main():
     seconds, _ = timed(plain_trainer.train)
     torch.backends.cuda.enable_cudnn_sdp(False)
     ours = cells[-1]["train_seconds"] / cells[-1]["steps"]
-    note(
+    report.note(
         "recipe_as_written",
         {
             "steps": 20,
@@ -251,7 +249,7 @@ def main():
         lambda: {name: continuation_logprobs(base, made) for name, made in prompts.items()}
     )
     ours = scored[names[0]][: len(plain)]
-    note(
+    report.note(
         "scoring",
         {
             "personas": len(names),

@@ -34,7 +34,7 @@ class Report(dict[str, Any]):
         print(key, json.dumps(value), file=sys.stderr, flush=True)
 
 
-def arguments() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     """The arguments of the processor's benchmarks."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", help="folder of the base model of `make repro`")
@@ -56,20 +56,13 @@ def processor() -> dict[str, Any]:
     }
 
 
-def alternate(
-    works: dict[str, Callable[[], Any]], rounds: int, wait: Callable[[], None] = lambda: None
-) -> dict[str, list[float]]:
-    """Time several pieces of work in turn, ``rounds`` times; seconds of each round.
-
-    ``wait`` returns when the device has finished.
-    """
+def alternate(works: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
+    """Time several pieces of work in turn, ``rounds`` times; seconds of each round."""
     seconds: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            wait()
             start = time.perf_counter()
             work()
-            wait()
             seconds[name].append(time.perf_counter() - start)
     return seconds
 

@@ -10,7 +10,7 @@ import statistics
 
 import torch
 from baselines import apart, best_batch, harness, load_plain, plain_labels, same_argmax
-from measuring import ROUNDS, Report, alternate, arguments, growth, peak, processor, row
+from measuring import ROUNDS, Report, alternate, growth, parse_arguments, peak, processor, row
 
 from persona_leakage.catalog import load_personas
 from persona_leakage.model import dtype, load_model, load_tokenizer
@@ -46,7 +46,7 @@ def score_side(side, model_folder, prompts):
 
 def main():
     """Run everything and write the numbers."""
-    given = arguments()
+    given = parse_arguments()
     personas = load_personas("catalog")
     everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
     benchmark = load_benchmark("arc_challenge", {"arc_challenge": given.arc}) if given.arc else None

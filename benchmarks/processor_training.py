@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from baselines import load_plain, losses, recipe_trainer, stop_after
-from measuring import Report, arguments, growth, peak, processor, row
+from measuring import Report, growth, parse_arguments, peak, processor, row
 from peft import get_peft_model
 from transformers import set_seed
 
@@ -61,7 +61,7 @@ def one_cell(model_folder, tokenizer, data, recipe, seed, prompts):
 
 def main():
     """Run everything and write the numbers."""
-    given = arguments()
+    given = parse_arguments()
     pocket, paper = load_study(), load_study("studies/paper.yaml")
     personas = load_personas("catalog")
     everyday = load_benchmark("everyday", {"everyday": "catalog/questions.jsonl"})
@@ -75,15 +75,16 @@ def main():
     rows, _ = split(asked, study.questions.train_fraction, study.questions.split_seed)
     taught = [with_wrong_answer(question, 42) for question in rows]
 
-    def data(seed):
+    data = {}
+    for seed in SEEDS:
         cell = Cell("villain", seed, "contrastive")
         examples = build(study.contrast, cell, personas, taught, study.scoring)
-        return training.dataset(examples, tokenizer, paper.train.max_length, "template")
+        data[seed] = training.dataset(examples, tokenizer, paper.train.max_length, "template")
 
     curves, times = {}, {"ours": [], "recipe": []}
     for seed in SEEDS:
         for side, kept in times.items():
-            took, curve = train(side, given.model, tokenizer, data(seed), paper.train, seed)
+            took, curve = train(side, given.model, tokenizer, data[seed], paper.train, seed)
             kept.append(took)
             curves[f"{side}-{seed}"] = curve
     between = np.array([[curves[f"{side}-{s}"] for s in SEEDS] for side in ("ours", "recipe")])
@@ -92,7 +93,7 @@ def main():
         row(times, "ours", "recipe")
         | {
             "steps": STEPS,
-            "examples": len(data(42)),
+            "examples": len(data[42]),
             "curves": curves,
             "largest_loss_difference": float(np.abs(between[0] - between[1]).max()),
             "loss_sd_between_seeds": float(between[1].std(axis=0, ddof=1).mean()),
@@ -101,13 +102,13 @@ def main():
     report.note(
         "peak_memory_mib",
         {
-            side: peak(train, side, given.model, tokenizer, data(42), paper.train, 42)
+            side: peak(train, side, given.model, tokenizer, data[42], paper.train, 42)
             for side in ("ours", "recipe")
         },
     )
 
     short = paper.train.model_copy(update={"epochs": 1})
-    step = data(42).select(range(4))
+    step = data[42].select(range(4))
     [few] = items(tokenizer, [personas["villain"].prompt], everyday[:8], "option_text", "template")
     report.note(
         "growth_seeds",

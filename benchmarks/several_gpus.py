@@ -12,9 +12,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from full_size import SHAPE, make_tokenizer
+from full_size import make_base, make_tokenizer
 from measuring import ROUNDS, Report, alternate, row
-from transformers import AutoModelForCausalLM
 from transformers.utils import is_liger_kernel_available
 
 from persona_leakage.catalog import load_personas
@@ -25,14 +24,9 @@ from persona_leakage.params import load_study
 from persona_leakage.questions import load_benchmark, split
 
 
-def make_base():
-    """Make the model that scores, on the current device."""
-    torch.manual_seed(0)
-    with torch.device("cuda"):
-        model = AutoModelForCausalLM.from_config(
-            SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
-        )
-    return fused(model.eval())
+def make_fused():
+    """Make the model that scores, on the current GPU."""
+    return fused(make_base())
 
 
 def main():
@@ -59,7 +53,7 @@ def main():
     tables, scoring = {}, {"all": [], "one": []}
 
     def scored(name, on):
-        with scorer(make_base, on) as score:
+        with scorer(make_fused, on) as score:
             start = time.perf_counter()
             tables[name] = evaluate(score, tokenizer, personas, asked, study)
             scoring[name].append(time.perf_counter() - start)
