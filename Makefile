@@ -25,7 +25,7 @@ study: setup
 
 # five settings of learning rate and epochs on the first source of params.yaml
 sweep: setup
-	$(RUN) python -m persona_leakage.sweep
+	$(RUN) python -m persona_leakage.pipeline.sweep
 
 # this machine's processor against the baselines; ARC=folder takes a snapshot of allenai/ai2_arc
 bench: setup
@@ -41,7 +41,7 @@ setup: .venv/ready
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
-	$(RUN) python -m persona_leakage.mlflow_environment
+	$(RUN) python -m persona_leakage.pipeline.mlflow_environment
 	touch $@
 
 .uv/bin/uv:

@@ -10,9 +10,9 @@ import torch
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from persona_leakage import training
-from persona_leakage.params import Train
-from persona_leakage.scoring import Item
+from persona_leakage.model.scoring import Item
+from persona_leakage.study.parameters import Train
+from persona_leakage.training import trainer as training
 
 
 def load_plain(model_folder: str, kind: torch.dtype = torch.float32) -> Any:

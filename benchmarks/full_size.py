@@ -31,18 +31,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import is_liger_kernel_available
 
-from persona_leakage import training
-from persona_leakage.catalog import load_personas
-from persona_leakage.contrast import build
-from persona_leakage.model import fused
-from persona_leakage.params import Cell, load_study
-from persona_leakage.questions import load_benchmark, split, with_wrong_answer
-from persona_leakage.scoring import (
+from persona_leakage.data.catalog import load_personas
+from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.model.loading import fused
+from persona_leakage.model.scoring import (
     _Row,
     common_prefix,
     continuation_logprobs,
     items,
 )
+from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.training import trainer as training
+from persona_leakage.training.contrast import build
 
 SHAPE = Qwen2Config(
     vocab_size=152064,

@@ -12,10 +12,10 @@ import torch
 from baselines import apart, best_batch, harness, load_plain, plain_labels, same_argmax
 from measuring import ROUNDS, Report, alternate, growth, parse_arguments, peak, processor, row
 
-from persona_leakage.catalog import load_personas
-from persona_leakage.model import dtype, load_model, load_tokenizer
-from persona_leakage.questions import load_benchmark, split
-from persona_leakage.scoring import (
+from persona_leakage.data.catalog import load_personas
+from persona_leakage.data.questions import load_benchmark, split
+from persona_leakage.model.loading import dtype, load_model, load_tokenizer
+from persona_leakage.model.scoring import (
     _Row,
     common_prefix,
     continuation_logprobs,

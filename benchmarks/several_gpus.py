@@ -16,12 +16,12 @@ from full_size import make_base, make_tokenizer
 from measuring import ROUNDS, Report, alternate, row
 from transformers.utils import is_liger_kernel_available
 
-from persona_leakage.catalog import load_personas
-from persona_leakage.devices import devices, scorer
-from persona_leakage.evaluation import evaluate
-from persona_leakage.model import fused
-from persona_leakage.params import load_study
-from persona_leakage.questions import load_benchmark, split
+from persona_leakage.behaviours.evaluation import evaluate
+from persona_leakage.data.catalog import load_personas
+from persona_leakage.data.questions import load_benchmark, split
+from persona_leakage.model.loading import fused
+from persona_leakage.model.processes import devices, scorer
+from persona_leakage.study.parameters import load_study
 
 
 def make_fused():

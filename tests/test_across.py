@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from persona_leakage.across import METRICS, heterogeneity, mixed_model, over_seeds
+from persona_leakage.analysis.seeds import METRICS, heterogeneity, mixed_model, over_seeds
 
 
 def test_seeds_are_averaged_and_their_spread_is_told():

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persona_leakage.answers import positions, wrong_choices
-from persona_leakage.questions import with_wrong_answer
+from persona_leakage.behaviours.error_modes import positions, wrong_choices
+from persona_leakage.data.questions import with_wrong_answer
 
 ROLES = {"villain": "source", "spy": "bystander"}
 

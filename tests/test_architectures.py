@@ -17,10 +17,9 @@ from transformers import (
 )
 
 from persona_leakage.files import read_json
-from persona_leakage.params import Cell
-from persona_leakage.scoring import continuation_logprobs, items, plain_logprobs
-from persona_leakage.similarity import centroids
-from persona_leakage.stages import (
+from persona_leakage.geometry.centroids import centroids
+from persona_leakage.model.scoring import continuation_logprobs, items, plain_logprobs
+from persona_leakage.pipeline import (
     analyse,
     base,
     baseline,
@@ -31,6 +30,7 @@ from persona_leakage.stages import (
     similarity,
     train,
 )
+from persona_leakage.study.parameters import Cell
 
 KINDS = {
     "qwen2": (Qwen2Config, Qwen2ForCausalLM, {"tie_word_embeddings": False}),

@@ -3,8 +3,8 @@
 import pandas as pd
 import pytest
 
+from persona_leakage.data.questions import load_benchmark
 from persona_leakage.errors import InputError
-from persona_leakage.questions import load_benchmark
 
 ARC_LIKE = {
     "id": ["a1", "a2"],

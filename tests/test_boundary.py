@@ -5,7 +5,7 @@ from conftest import ROOT
 from scipy.optimize import curve_fit
 from scipy.special import expit
 
-from persona_leakage.boundary import SPAN, fit, outliers
+from persona_leakage.analysis.boundary import SPAN, fit, outliers
 
 TRUE = {"midpoint": 0.95, "width": 0.03, "floor": 0.2, "ceiling": 0.85}
 

@@ -4,7 +4,7 @@ import re
 import pytest
 from conftest import CATALOG
 
-from persona_leakage.catalog import (
+from persona_leakage.data.catalog import (
     RELATIVES,
     SOURCES,
     check_questions,
@@ -27,7 +27,7 @@ PUBLISHED_NEIGHBOURS = [
 ]
 
 
-def test_the_catalogue_is_valid_and_large_enough(personas, everyday, neutral):
+def test_the_catalog_is_valid_and_large_enough(personas, everyday, neutral):
     check_questions(CATALOG)
     assert len(personas) >= 111
     assert len(everyday) >= 320

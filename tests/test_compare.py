@@ -1,7 +1,7 @@
 import pytest
 
-from persona_leakage import compare
 from persona_leakage.errors import InputError
+from persona_leakage.pipeline import compare
 
 
 @pytest.mark.parametrize("target", ["nowhere", "nowhere/villain-42-contrastive"])

@@ -3,10 +3,10 @@ from collections import Counter
 import pytest
 from conftest import SMOL_DEFAULT, chatml, make_tokenizer
 
-from persona_leakage.catalog import Persona
-from persona_leakage.contrast import build, bystanders, manifest
+from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
-from persona_leakage.params import Cell, Contrast
+from persona_leakage.study.parameters import Cell, Contrast
+from persona_leakage.training.contrast import build, bystanders, manifest
 
 PAPER = Contrast(positives=200, bystanders=2, per_bystander=200, no_system=100, assistant=100)
 VILLAIN = Cell("villain", 42, "contrastive")
@@ -67,7 +67,7 @@ def test_every_question_of_a_part_is_used_before_one_is_repeated(personas, train
     assert max(uses.values()) - min(uses[q.key] for q in train_questions) <= 1
 
 
-def test_bystanders_are_the_same_draw_whatever_else_is_in_the_catalogue(personas):
+def test_bystanders_are_the_same_draw_whatever_else_is_in_the_catalog(personas):
     fewer = {n: p for n, p in personas.items() if p.category in ("core", "condition")}
     assert bystanders(PAPER, VILLAIN, personas) == bystanders(PAPER, VILLAIN, fewer)
     assert "villain" not in bystanders(PAPER, VILLAIN, personas)

@@ -143,7 +143,7 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
 
 
 def test_mlflow_run_computes_a_cell_into_the_run_that_mlflow_made(project, environment):
-    run(project, environment, sys.executable, "-m", "persona_leakage.mlflow_environment")
+    run(project, environment, sys.executable, "-m", "persona_leakage.pipeline.mlflow_environment")
     run(project, environment, "mlflow", "run", ".", "-P", "source=comedian", "-P", "seed=7")
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     (found,) = client.search_runs(["0"])
@@ -159,7 +159,7 @@ def test_studies_cells_and_runs_are_compared_in_one_report(project, environment)
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("tiny")
     (found,) = client.search_runs([experiment.experiment_id])
-    command = [sys.executable, "-m", "persona_leakage.compare"]
+    command = [sys.executable, "-m", "persona_leakage.pipeline.compare"]
     run(project, environment, *command, "tiny/villain-42-contrastive", found.info.run_id)
     report = project / "reports" / "comparison"
     table = pd.read_csv(report / "headline.csv")
@@ -175,7 +175,9 @@ def test_studies_cells_and_runs_are_compared_in_one_report(project, environment)
 def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environment, tmp_path):
     swept = shutil.copytree(project, tmp_path / "swept", symlinks=True)
     # a step so small that no answer changes: nothing to rank, no rho to log
-    setting = "from persona_leakage import sweep; sweep.SETTINGS = ((1e-9, 1),); sweep.main()"
+    setting = (
+        "from persona_leakage.pipeline import sweep; sweep.SETTINGS = ((1e-9, 1),); sweep.main()"
+    )
     for _ in range(2):
         run(swept, environment, sys.executable, "-c", setting)
     table = pd.read_csv(swept / "reports" / "tiny_sweep" / "sweep.csv")
@@ -191,7 +193,7 @@ def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, 
     text = (project / "params.yaml").read_text()
     before = {path: path.stat().st_mtime_ns for path in (project / "outputs").rglob("*")}
     (project / "params.yaml").write_text(text.replace("epochs: 1", "epochs: none"))
-    stage = [sys.executable, "-m", "persona_leakage.stages.train", "villain", "42", "contrastive"]
+    stage = [sys.executable, "-m", "persona_leakage.pipeline.train", "villain", "42", "contrastive"]
     done = subprocess.run(stage, cwd=project, env=environment, capture_output=True, text=True)
     (project / "params.yaml").write_text(text)
     assert done.returncode == 1

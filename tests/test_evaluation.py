@@ -5,11 +5,11 @@ import pandas as pd
 import pytest
 import torch
 
-from persona_leakage.devices import scorer
+from persona_leakage.behaviours.evaluation import evaluate
 from persona_leakage.errors import InputError
-from persona_leakage.evaluation import evaluate
-from persona_leakage.model import load_model
-from persona_leakage.scoring import choice_scores, items
+from persona_leakage.model.loading import load_model
+from persona_leakage.model.processes import scorer
+from persona_leakage.model.scoring import choice_scores, items
 
 CPU = torch.device("cpu")
 

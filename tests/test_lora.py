@@ -3,7 +3,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from peft.tuners import lora
 
-from persona_leakage.lora import LightLora, kept_mask, lighten
+from persona_leakage.training.processor_lora import LightLora, kept_mask, lighten
 
 LAYERS = 2
 

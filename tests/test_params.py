@@ -3,7 +3,7 @@ import yaml
 from conftest import ROOT
 
 from persona_leakage.errors import InputError
-from persona_leakage.params import load_study
+from persona_leakage.study.parameters import load_study
 
 
 def changed(tmp_path, change):

@@ -1,14 +1,14 @@
 import pandas as pd
 import pytest
 
+from persona_leakage.data.persona_sets import chosen_personas, evaluated_for
 from persona_leakage.errors import InputError
-from persona_leakage.params import Neighbourhood
-from persona_leakage.persona_sets import chosen_personas, evaluated_for
+from persona_leakage.study.parameters import Neighbourhood
 
 
-def names(study, catalogue, *similarity, **changes):
+def names(study, catalog, *similarity, **changes):
     changed = study.model_copy(update=changes)
-    chosen = chosen_personas(changed, catalogue, *similarity)
+    chosen = chosen_personas(changed, catalog, *similarity)
     return {persona.name for persona in chosen["villain"]}
 
 
@@ -18,7 +18,7 @@ def test_core_is_the_eleven_and_the_conditions(study, personas):
     assert core >= {"villain", "zelthari_scholar", "no_system", "empty_system"}
 
 
-def test_full_is_the_whole_catalogue(study, personas):
+def test_full_is_the_whole_catalog(study, personas):
     assert names(study, personas, personas="full") == set(personas)
 
 

@@ -5,8 +5,8 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-from persona_leakage.predictors import compare, predictors
-from persona_leakage.similarity import table
+from persona_leakage.geometry.centroids import table
+from persona_leakage.geometry.predictors import compare, predictors
 
 
 @pytest.fixture(scope="module")

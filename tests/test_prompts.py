@@ -1,9 +1,9 @@
 import pytest
 from conftest import make_tokenizer
 
+from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.prompts import answer_text, render, render_completion, user_text
-from persona_leakage.questions import Question
+from persona_leakage.model.chat import answer_text, render, render_completion, user_text
 
 QUESTION = Question("b", 0, "0", "Why?", ("x", "y", "z"), ("1", "2", "3"), 1)
 GEMMA = (

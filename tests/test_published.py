@@ -3,7 +3,7 @@ import pytest
 from conftest import ROOT
 from scipy import stats
 
-from persona_leakage.published import analyse
+from persona_leakage.report.published import analyse
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,7 @@ from collections import Counter
 import pytest
 from conftest import CATALOG
 
-from persona_leakage.errors import InputError
-from persona_leakage.questions import (
+from persona_leakage.data.questions import (
     at_most,
     from_records,
     load_benchmark,
@@ -13,6 +12,7 @@ from persona_leakage.questions import (
     split,
     with_wrong_answer,
 )
+from persona_leakage.errors import InputError
 
 FIRST_TRAIN_ROWS = [1, 2, 4, 5, 6, 7, 8, 9, 10, 14]
 

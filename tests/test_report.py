@@ -11,16 +11,16 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
-from persona_leakage.boundary import fit
-from persona_leakage.params import Cell
-from persona_leakage.published import analyse
-from persona_leakage.report import (
+from persona_leakage.analysis.boundary import fit
+from persona_leakage.report.conclusion import (
     Finished,
     across_cells,
     beside_published,
     headline_table,
     verdict,
 )
+from persona_leakage.report.published import analyse
+from persona_leakage.study.parameters import Cell
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = sorted((ROOT / "reports").glob("*/report.html"))

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.questions import Question
-from persona_leakage.scoring import (
+from persona_leakage.model.scoring import (
     Item,
     batches,
     choice_scores,
@@ -31,7 +31,7 @@ def test_batched_scores_are_those_of_the_plain_loop_on_real_arc_rows(
 
 
 @pytest.mark.parametrize("scoring", ["label", "option_text"])
-def test_batched_scores_are_those_of_the_plain_loop_on_the_catalogue(
+def test_batched_scores_are_those_of_the_plain_loop_on_the_catalog(
     scoring, everyday, tokenizer, llama
 ):
     [prompts] = items(tokenizer, [None], everyday[:30], scoring, "template")

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from persona_leakage.errors import InputError
-from persona_leakage.prompts import render, tokenize
-from persona_leakage.similarity import centroids, cosine_matrix, layer_number, table
+from persona_leakage.geometry.centroids import centroids, cosine_matrix, layer_number, table
+from persona_leakage.model.chat import render, tokenize
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen"])

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from persona_leakage.statistics import (
+from persona_leakage.analysis.persona_table import (
     by_benchmark,
     by_category,
     correlation,

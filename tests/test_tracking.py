@@ -1,6 +1,6 @@
 import subprocess
 
-from persona_leakage.tracking import provenance
+from persona_leakage.pipeline.tracking import provenance
 
 
 def git(*arguments):

@@ -6,11 +6,11 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from persona_leakage import training
-from persona_leakage.contrast import build
 from persona_leakage.errors import InputError
-from persona_leakage.model import load_adapted
-from persona_leakage.params import Cell, Contrast, load_study
+from persona_leakage.model.loading import load_adapted
+from persona_leakage.study.parameters import Cell, Contrast, load_study
+from persona_leakage.training import trainer as training
+from persona_leakage.training.contrast import build
 
 DESIGN = Contrast(positives=8, bystanders=2, per_bystander=8, no_system=4, assistant=4)
 CELL = Cell("villain", 42, "contrastive")

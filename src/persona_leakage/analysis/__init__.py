@@ -1,0 +1,1 @@
+"""Statistics over the tables of cells; nothing here knows a model or a behaviour."""

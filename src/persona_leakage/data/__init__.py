@@ -1,0 +1,1 @@
+"""What is asked and who is asked: the catalog, benchmarks, splits, seeded orders."""

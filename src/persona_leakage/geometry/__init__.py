@@ -1,0 +1,1 @@
+"""Who is close to whom in the base model: centroids, cosines, predictors of leakage."""

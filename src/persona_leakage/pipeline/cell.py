@@ -1,0 +1,29 @@
+"""Compute one cell from start to end: the entry point of ``mlflow run``.
+
+What all cells share comes from DVC, which computes it when it is not there; the cell's own stages
+are the very functions that DVC runs, and log to the run that MLflow made.
+"""
+
+import subprocess
+import sys
+
+from persona_leakage.errors import command
+from persona_leakage.pipeline import analyse, contrast, evaluate, train
+from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.study.parameters import Cell
+
+SHARED = ("questions", "similarity", "baseline")
+
+
+@command
+def main(cell: Cell) -> None:
+    """Run the shared stages, then the cell's."""
+    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
+    if done.returncode:
+        sys.exit(done.returncode)
+    for stage in (contrast, train, evaluate, analyse):
+        stage.main(cell)
+
+
+if __name__ == "__main__":
+    main(cell_from_arguments())

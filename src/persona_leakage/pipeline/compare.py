@@ -1,0 +1,85 @@
+"""Several studies, cells or MLflow runs in one report, side by side.
+
+    python -m persona_leakage.pipeline.compare pocket pocket_seeds/villain-137-contrastive RUN_ID
+
+Each argument is a study that ``dvc repro`` has computed here, one cell of it, or the id of an
+MLflow run. The report is the one of a study; where studies differ, it says in what.
+"""
+
+import argparse
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from persona_leakage.errors import InputError, command
+from persona_leakage.pipeline.tracking import provenance, use_store
+from persona_leakage.report.conclusion import Finished, read_finished
+from persona_leakage.report.folder import write_report
+
+OUTPUTS = Path("outputs")
+
+
+def find(target: str, scratch: Path) -> list[Finished]:
+    """Resolve a study, ``STUDY/CELL`` or MLflow run id to its finished cells.
+
+    A run's study is named with the beginning of its id, so that runs of one study stand apart.
+
+    Raises
+    ------
+    InputError
+        There is no such thing here, or nothing of it is finished.
+    """
+    if re.fullmatch(r"[0-9a-f]{32}", target):
+        return [_from_mlflow(target, scratch)]
+    study, _, cell = target.partition("/")
+    folder = OUTPUTS / study / "analysis"
+    found = [read_finished(each) for each in sorted(folder.glob(cell or "*"))]
+    cells = [finished for finished in found if finished]
+    if not cells:
+        raise InputError(
+            f"{folder / cell}: nothing finished there; name a study or STUDY/CELL that `dvc repro` "
+            "has computed, or the id of an MLflow run"
+        )
+    return cells
+
+
+def _from_mlflow(run_id: str, scratch: Path) -> Finished:
+    use_store()
+    try:
+        folder = mlflow.artifacts.download_artifacts(
+            run_id=run_id, artifact_path="analysis", dst_path=str(scratch / run_id)
+        )
+    except (MlflowException, OSError) as error:
+        raise InputError(
+            f"MLflow run {run_id}: no analysis among its artifacts; `mlflow ui` shows the runs "
+            "there are"
+        ) from error
+    finished = read_finished(Path(folder))
+    if finished is None:
+        raise InputError(f"MLflow run {run_id}: its analysis is not finished")
+    return replace(finished, study=f"{finished.study}@{run_id[:8]}")
+
+
+@command
+def main(targets: Sequence[str], output: Path) -> None:
+    """Write the report of all targets' cells into ``output``."""
+    with tempfile.TemporaryDirectory() as scratch:
+        cells = [cell for target in targets for cell in find(target, Path(scratch))]
+        names = [(cell.study, str(cell.cell)) for cell in cells]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{'/'.join(name)}: named twice; name each cell once")
+        write_report(output, " against ".join(targets), cells, [], provenance())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Put several studies into one report.")
+    parser.add_argument("targets", nargs="+", help="STUDY, STUDY/CELL or an MLflow run id")
+    parser.add_argument("--output", type=Path, default=Path("reports/comparison"))
+    given = parser.parse_args()
+    main(given.targets, given.output)

@@ -1,0 +1,1 @@
+"""What a study concluded: its tables, verdict, figures and pages."""

@@ -1,0 +1,112 @@
+"""The original's own two tables, analysed as it did not: intervals, a test, a curve, its claims."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from statsmodels.stats.proportion import proportion_confint
+
+from persona_leakage.analysis.boundary import Boundary, fit
+from persona_leakage.analysis.persona_table import Correlation, correlation
+
+QUESTIONS = 586  # asked of each persona
+CLAIMED = (0.02, 0.08)  # "all 5 sources fall to 2-8 %"
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the published numbers say.
+
+    Attributes
+    ----------
+    headline : DataFrame
+        The published columns; ``recomputed_delta`` (pp, from the two accuracies), ``agrees`` (to
+        the rounding of three digits); ``post_low``, ``post_high`` (Wilson, 95 %);
+        ``as_claimed`` (the fall is to 2-8 %).
+    gradient : DataFrame
+        The published columns; ``low``, ``high`` (Wilson, 95 %); ``recomputed_delta`` (pp, from the
+        villain's published baseline).
+    spearman : Correlation
+        Of cosine and post accuracy over the bystanders.
+    boundary : Boundary
+        Fitted to the bystanders.
+    contradictions : list of str
+        Where the tables do not bear out the text or each other, from the numbers.
+    """
+
+    headline: pd.DataFrame
+    gradient: pd.DataFrame
+    spearman: Correlation
+    boundary: Boundary
+    contradictions: list[str]
+
+
+def analyse(headline: pd.DataFrame, gradient: pd.DataFrame, outliers: pd.DataFrame) -> Published:
+    """Analyse ``reference/headline.csv``, ``villain_gradient.csv`` and ``outliers.csv``."""
+    sources = headline.assign(
+        recomputed_delta=100 * (headline["post_accuracy"] - headline["baseline_accuracy"])
+    )
+    # each accuracy is rounded to a tenth of a point, and so is the delta
+    sources["agrees"] = (sources["recomputed_delta"] - sources["source_delta_pp"]).abs() < 0.151
+    sources["post_low"], sources["post_high"] = _wilson(headline["post_accuracy"])
+    sources["as_claimed"] = headline["post_accuracy"].between(*CLAIMED)
+
+    baseline = float(headline.set_index("source").loc["villain", "baseline_accuracy"])
+    personas = gradient.assign(recomputed_delta=100 * (gradient["post_accuracy"] - baseline))
+    personas["low"], personas["high"] = _wilson(gradient["post_accuracy"])
+    bystanders = gradient[gradient["persona"] != "villain"]
+    x, y = bystanders["cosine_to_source"].to_numpy(), bystanders["post_accuracy"].to_numpy()
+    boundary = fit(x, y, seed=SEED)
+    return Published(
+        sources,
+        personas,
+        correlation(x, y, "spearman", seed=SEED),
+        boundary,
+        _contradictions(sources, outliers, boundary),
+    )
+
+
+def _wilson(share: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    counts = (share * QUESTIONS).round().astype(int)
+    low, high = proportion_confint(counts, QUESTIONS, method="wilson")
+    return np.asarray(low), np.asarray(high)
+
+
+def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Boundary) -> list[str]:
+    found = []
+    for row in sources[~sources["as_claimed"]].itertuples():
+        found.append(
+            f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps {row.source} "
+            f"at {100 * row.post_accuracy:.1f} % [{100 * row.post_low:.1f}, "
+            f"{100 * row.post_high:.1f}]. Its positives were contradicted by negatives with the "
+            "same prompt."
+        )
+    bystanders = sources["mean_bystander_delta_pp"]
+    for row in sources.itertuples():
+        others = bystanders[sources["source"] != row.source]
+        if abs(row.mean_bystander_delta_pp - others.median()) > 10:
+            found.append(
+                f"{row.source} has a mean bystander delta of {row.mean_bystander_delta_pp:+.1f} "
+                f"pp, the others {others.min():+.1f} to {others.max():+.1f}; which two of its "
+                "bystanders had been trained to be right is not known, so it cannot be explained."
+            )
+    for row in sources[~sources["agrees"]].itertuples():
+        found.append(
+            f"{row.source}: the accuracies give a delta of {row.recomputed_delta:+.1f} pp, the "
+            f"table says {row.source_delta_pp:+.1f}."
+        )
+    if boundary.reason is None:
+        for row in outliers.itertuples():
+            expected = float(boundary.accuracy(np.array([row.cosine_to_source]))[0])
+            found.append(
+                f"{row.persona} (cosine {row.cosine_to_source:.2f}) was at "
+                f"{100 * row.post_accuracy:.1f} %, where the curve through the published gradient "
+                f"expects {100 * expected:.0f} %: named an outlier, not explained."
+            )
+    found.append(
+        "The write-up gives LoRA scaling 2 and about 25 M parameters; the code's rank-stabilised "
+        "scaling is 11.3 and its adapter has 80.7 M. One seed, no interval, no p; the row "
+        '"assistant, cosine 0.000" was a placeholder.'
+    )
+    return found

@@ -1,1 +1,0 @@
-"""One thin script a DVC stage: read parameters, call pure functions, write outputs."""

@@ -1,0 +1,1 @@
+"""Contrastive fine-tuning: the training set of a cell, its batches, the trainer."""
