@@ -1,44 +1,39 @@
-"""What the model reads: chat templates, system-prompt conditions, question formats."""
+"""What the model reads: conversations rendered by its chat template."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
 
-from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
 
-Scoring = Literal["label", "option_text"]
 SystemRole = Literal["template", "merge"]
 Tokenizer = Any  # transformers' tokenizers share no useful static type
 
 
-def user_text(question: Question, scoring: Scoring) -> str:
-    """Write the user turn: ``label`` lists the choices, ``option_text`` does not."""
-    if scoring == "option_text":
-        return question.text
-    listed = "\n".join(
-        f"({label}) {choice}"
-        for label, choice in zip(question.labels, question.choices, strict=True)
-    )
-    return f"{question.text}\n\n{listed}\n\nThe correct answer is ("
+@dataclass(frozen=True)
+class Asked:
+    """A question as the model meets it, and the continuations of its reply to be scored.
 
-
-def opening(scoring: Scoring) -> str:
-    """Write what the assistant's turn begins with before the answer itself.
-
-    A choice alone is an unlikely reply; after this opening it is the natural one. It is part of the
-    prompt, in training and in scoring: no loss and no score is taken from it.
+    Attributes
+    ----------
+    key : str
+        Names the question in messages.
+    user : str
+        The user's turn.
+    opening : str
+        What the assistant's turn begins with: part of the prompt, in training and in scoring.
+    continuations : tuple of str
+        How the assistant's turn may go on.
+    ending : str
+        What a reply has behind each continuation; it is not scored.
     """
-    return "The answer is:" if scoring == "option_text" else ""
 
-
-def answer_text(question: Question, choice: int, scoring: Scoring) -> str:
-    """Write how the assistant's turn goes on when it picks ``choice``."""
-    return (
-        f" {question.choices[choice]}"
-        if scoring == "option_text"
-        else f"{question.labels[choice]})"
-    )
+    key: str
+    user: str
+    opening: str
+    continuations: tuple[str, ...]
+    ending: str = ""
 
 
 def render(

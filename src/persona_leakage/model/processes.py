@@ -13,14 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from persona_leakage.model.chat import Scoring
 from persona_leakage.model.loading import CausalLM, device
-from persona_leakage.model.scoring import Item, choice_scores
+from persona_leakage.model.scoring import Item, continuation_logprobs
 
-# personas, each as its items; the kind of scoring; what to tell of every few questions scored
-Score = Callable[
-    [Iterable[Sequence[Item]], Scoring, Callable[[int], Any]], Iterator[list[np.ndarray]]
-]
+# personas, each as its items; what to call with the number of every few questions scored
+Score = Callable[[Iterable[Sequence[Item]], Callable[[int], Any]], Iterator[list[np.ndarray]]]
 _resident: CausalLM  # in a process that has a device to itself
 
 
@@ -47,18 +44,18 @@ def scorer(load: Callable[[], CausalLM], on: Sequence[torch.device]) -> Iterator
     """
     if len(on) == 1:
         model = load()
-        yield lambda everyone, scoring, advance: (
-            choice_scores(model, made, scoring, advance) for made in everyone
+        yield lambda everyone, advance: (
+            continuation_logprobs(model, made, advance) for made in everyone
         )
         return
     with ExitStack() as stack:
         pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in on]
 
         def score(
-            everyone: Iterable[Sequence[Item]], scoring: Scoring, advance: Callable[[int], Any]
+            everyone: Iterable[Sequence[Item]], advance: Callable[[int], Any]
         ) -> Iterator[list[np.ndarray]]:
             dealt = zip(cycle(pools), everyone)
-            for scored in [pool.submit(_score, made, scoring) for pool, made in dealt]:
+            for scored in [pool.submit(_score, made) for pool, made in dealt]:
                 scores = scored.result()
                 advance(len(scores))
                 yield scores
@@ -80,5 +77,5 @@ def _settle(load: Callable[[], CausalLM], on: torch.device) -> None:
     _resident = load()
 
 
-def _score(made: Sequence[Item], scoring: Scoring) -> list[np.ndarray]:
-    return choice_scores(_resident, made, scoring)
+def _score(made: Sequence[Item]) -> list[np.ndarray]:
+    return continuation_logprobs(_resident, made)

@@ -1,8 +1,7 @@
-"""Scoring: the log-probability of each choice of each question, under each persona.
+"""Scoring: the log-probability of each continuation of each question, under each persona.
 
-A scorer says what text stands for a choice (``prompts.user_text`` and ``choice_tokens``) and how
-the log-probabilities of its tokens make a score; ``continuation_logprobs`` does the computing for
-both. It gives what one forward pass a choice would give, for far less work:
+A behaviour says what is asked and which continuations stand for an answer (``chat.Asked``);
+``continuation_logprobs`` gives what one forward pass a continuation would give, for far less work:
 
 - the tokens that all prompts of a persona begin with are computed once, and kept as a KV cache;
 - the choices of a question share its prompt: they follow it in one row, each attending to the
@@ -22,17 +21,13 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.nn.functional import cross_entropy, scaled_dot_product_attention
 from transformers import AttentionInterface, DynamicCache
 
-from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
 from persona_leakage.model.chat import (
-    Scoring,
+    Asked,
     SystemRole,
     Tokenizer,
-    answer_text,
-    opening,
     render,
     tokenize,
-    user_text,
 )
 from persona_leakage.model.loading import CausalLM
 
@@ -51,75 +46,53 @@ class Item:
 def items(
     tokenizer: Tokenizer,
     systems: Sequence[str | None],
-    questions: Sequence[Question],
-    scoring: Scoring,
+    asked: Sequence[Asked],
     system_role: SystemRole,
 ) -> Iterator[list[Item]]:
-    """Yield, persona after persona, the questions as prompts and the tokens of each choice.
+    """Yield, persona after persona, the questions as prompts and the tokens of each continuation.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    systems : sequence of str or None
+        The personas' system turns.
+    asked : sequence of Asked
+    system_role : {"template", "merge"}
+        See ``chat.render``.
 
     Raises
     ------
     InputError
-        The labels of a question cannot be told apart by their tokens; names the question.
+        The continuations of a question cannot be told apart by their tokens; names the question.
     """
-    choices = [choice_tokens(tokenizer, question, scoring) for question in questions]
-    users = [user_text(question, scoring) for question in questions]
+    continuations = [continuation_tokens(tokenizer, question) for question in asked]
     for system in systems:
-        texts = [render(tokenizer, system, user, system_role) + opening(scoring) for user in users]
+        texts = [
+            render(tokenizer, system, question.user, system_role) + question.opening
+            for question in asked
+        ]
         prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        yield [Item(prompt, own) for prompt, own in zip(prompts, choices, strict=True)]
+        yield [Item(prompt, ids) for prompt, ids in zip(prompts, continuations, strict=True)]
 
 
-def choice_tokens(tokenizer: Tokenizer, question: Question, scoring: Scoring) -> list[list[int]]:
-    """Return the token ids that stand for each choice: its label, or its text."""
-    if scoring == "option_text":
-        choices = range(len(question.choices))
-        return [tokenize(tokenizer, answer_text(question, index, scoring)) for index in choices]
-    tokens = [tokenize(tokenizer, label) for label in question.labels]
-    for label, ids in zip(question.labels, tokens, strict=True):
-        if tokenize(tokenizer, f"{label})")[: len(ids)] != ids:
+def continuation_tokens(tokenizer: Tokenizer, asked: Asked) -> list[list[int]]:
+    """Return the token ids of each continuation of a question."""
+    tokens = [tokenize(tokenizer, text) for text in asked.continuations]
+    if not asked.ending:
+        return tokens
+    for text, ids in zip(asked.continuations, tokens, strict=True):
+        if tokenize(tokenizer, text + asked.ending)[: len(ids)] != ids:
             raise InputError(
-                f"question {question.key}: the tokenizer joins the label {label!r} with the "
-                "bracket after it, so its probability cannot be read; use option_text scoring"
+                f"question {asked.key}: the tokenizer joins the label {text!r} with the "
+                f"{asked.ending!r} after it, so its probability cannot be read; use option_text "
+                "scoring"
             )
         if any(other[: len(ids)] == ids for other in tokens if other is not ids):
             raise InputError(
-                f"question {question.key}: the tokens of the label {label!r} begin those of "
+                f"question {asked.key}: the tokens of the label {text!r} begin those of "
                 "another label; relabel its choices or use option_text scoring"
             )
     return tokens
-
-
-def choice_scores(
-    model: CausalLM,
-    made: Sequence[Item],
-    scoring: Scoring,
-    advance: Callable[[int], Any] = lambda count: None,
-) -> list[np.ndarray]:
-    """Score every choice of every question of a persona; the highest is the model's answer.
-
-    ``label``: the log-probability of the label. ``option_text``: the mean log-probability of the
-    choice's tokens (length-normalised, as in Brown et al. 2020, section 2.4).
-
-    Parameters
-    ----------
-    made : sequence of Item
-        Of ``items``.
-    advance : callable
-        Called with the number of questions just scored, for a progress bar.
-
-    Returns
-    -------
-    list of ndarray of shape (choices,), float32
-        In the order of the questions.
-    """
-    sums = continuation_logprobs(model, made, advance)
-    if scoring == "label":
-        return sums
-    return [
-        total / np.array([len(ids) for ids in item.continuations], dtype=np.float32)
-        for item, total in zip(made, sums, strict=True)
-    ]
 
 
 @torch.inference_mode()
