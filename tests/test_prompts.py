@@ -1,11 +1,9 @@
 import pytest
 from conftest import make_tokenizer
 
-from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.model.chat import answer_text, render, render_completion, user_text
+from persona_leakage.model.chat import render, render_completion
 
-QUESTION = Question("b", 0, "0", "Why?", ("x", "y", "z"), ("1", "2", "3"), 1)
 GEMMA = (
     "{% for m in messages %}{% if m['role'] == 'system' %}"
     "{{ raise_exception('System role not supported') }}{% endif %}"
@@ -13,16 +11,6 @@ GEMMA = (
     "{{ m['content'] }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-
-
-def test_label_prompts_list_the_choices_as_the_protocol_does():
-    assert user_text(QUESTION, "label") == "Why?\n\n(1) x\n(2) y\n(3) z\n\nThe correct answer is ("
-    assert answer_text(QUESTION, 1, "label") == "2)"
-
-
-def test_option_text_prompts_do_not_show_the_choices():
-    assert user_text(QUESTION, "option_text") == "Why?"
-    assert answer_text(QUESTION, 1, "option_text") == " y"
 
 
 def test_an_empty_system_turn_is_not_the_default_one(tokenizer):

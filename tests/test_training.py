@@ -6,13 +6,14 @@ from conftest import ROOT
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.errors import InputError
 from persona_leakage.model.loading import load_adapted
 from persona_leakage.study.parameters import Cell, Contrast, load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 
-DESIGN = Contrast(positives=8, bystanders=2, per_bystander=8, no_system=4, assistant=4)
+DESIGN = Contrast(positives=8, negatives=2, per_negative=8, no_system=4, assistant=4)
 CELL = Cell("villain", 42, "contrastive")
 
 
@@ -23,7 +24,7 @@ def recipe():
 
 @pytest.fixture(scope="module")
 def examples(personas, train_questions):
-    return build(DESIGN, CELL, personas, train_questions, "option_text")
+    return build(DESIGN, CELL, personas, train_questions, Taught(scoring="option_text"))
 
 
 @pytest.fixture(scope="module")

@@ -68,8 +68,8 @@ def persona_table(
     cosines = similarity.set_index("persona")
     rows = []
     for name, role_of_it in role.items():
-        old = before[before["persona"] == name].set_index("question")["correct"]
-        new = after[after["persona"] == name].set_index("question")["correct"].loc[old.index]
+        old = before[before["persona"] == name].set_index("question")["outcome"]
+        new = after[after["persona"] == name].set_index("question")["outcome"].loc[old.index]
         pair = np.stack([old.to_numpy(bool), new.to_numpy(bool)])
         low, high = delta_interval(*pair, seed=seed)
         row = {

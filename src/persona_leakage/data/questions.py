@@ -47,6 +47,13 @@ class Question:
     wrong: int | None = None
 
     @property
+    def right(self) -> frozenset[int]:
+        """Indices of the choices that read as the right one does."""
+        return frozenset(
+            index for index, text in enumerate(self.choices) if text == self.choices[self.answer]
+        )
+
+    @property
     def key(self) -> str:
         """``benchmark:row``, unique in a study."""
         return f"{self.benchmark}:{self.row}"

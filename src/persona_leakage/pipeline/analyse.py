@@ -13,15 +13,16 @@ from persona_leakage.analysis.persona_table import (
     persona_table,
     roles,
 )
-from persona_leakage.behaviours.error_modes import positions, wrong_choices
-from persona_leakage.data.catalog import load_personas
+from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.persona_sets import evaluated_for
+from persona_leakage.data.persona_sets import from_records as personas_from_records
 from persona_leakage.data.questions import from_records, with_wrong_answer
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
 from persona_leakage.geometry.predictors import compare, predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.scores import read_scores
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
 from persona_leakage.report import figures
 from persona_leakage.study.parameters import Cell, load_study
@@ -31,40 +32,49 @@ from persona_leakage.study.parameters import Cell, load_study
 def main(cell: Cell) -> None:
     """Write ``personas.csv``, ``metrics.json``, ``findings.json``, figures; log them to the run."""
     study = load_study()
-    catalog = load_personas(paths.CATALOG)
-    chosen = read_json(paths.similarity(study) / "personas.json")
+    chosen = read_json(paths.evaluated(study))
+    personas = personas_from_records(chosen["personas"])
+    names = evaluated_for(cell.source, chosen["evaluated"])
+    layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
     negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
-    evaluated = [catalog[name] for name in evaluated_for(cell.source, chosen["evaluated"])]
+    behaviour = load_behaviour(study.behaviour)
     asked = [
         with_wrong_answer(question, study.questions.split_seed)
         for question in from_records(paths.questions(study) / "evaluate.jsonl")
     ]
     clock = Stopwatch()
     with clock.time("analyse"):
-        pairs = pd.read_parquet(paths.similarity(study) / "pairs.parquet")
-        towards = pairs[(pairs["layer"] == chosen["layer"]) & (pairs["source"] == cell.source)]
-        before = pd.read_parquet(paths.baseline(study))
-        after = pd.read_parquet(paths.scores(study, cell))
-        role = roles(evaluated, cell.source, negatives)
-        table = persona_table(before, after, towards, catalog, role, cell.seed)
+        pairs = pd.read_parquet(paths.pairs(study))
+        towards = pairs[(pairs["layer"] == layer) & (pairs["source"] == cell.source)]
+        before = read_scores(paths.baseline(study), names)
+        after = read_scores(paths.scores(study, cell), names)
+        role = roles([personas[name] for name in names], cell.source, negatives)
+        table = persona_table(before, after, towards, personas, role, cell.seed)
         bystanders = table[table["role"] == "bystander"]
         boundary = fit(bystanders["raw"].to_numpy(), bystanders["after"].to_numpy(), seed=cell.seed)
-        nearness = predictors(pairs, cell.source, bystanders["persona"].tolist(), catalog)
-        primary = f"raw@{chosen['layer']}"
+        nearness = predictors(pairs, cell.source, bystanders["persona"].tolist(), personas)
+        primary = f"raw@{layer}"
         compared = compare(nearness, bystanders["delta"].to_numpy(), primary, seed=cell.seed)
         numbers = headline(table, cell.seed)
         findings = {
-            "layer": chosen["layer"],
+            "layer": layer,
             "boundary": asdict(boundary),
             "outliers": outliers(bystanders, boundary).to_dict("records"),
             "predictors": compared.to_dict("records"),
             "categories": by_category(table, cell.seed).to_dict("records"),
-            "benchmarks": by_benchmark(before, after, towards, catalog, role, cell.seed).to_dict(
+            "benchmarks": by_benchmark(before, after, towards, personas, role, cell.seed).to_dict(
                 "records"
             ),
-            "positions": positions(before, after, role, asked).to_dict("records"),
-            "wrong_choices": wrong_choices(before, after, role, asked).to_dict("records"),
+            "diagnoses": [
+                {
+                    "title": diagnosis.title,
+                    "note": diagnosis.note,
+                    "columns": diagnosis.columns,
+                    "rows": diagnosis.table.to_dict("records"),
+                }
+                for diagnosis in behaviour.diagnose(before, after, role, asked)
+            ],
         }
         title = f"{cell.source.replace('_', ' ')}, seed {cell.seed}, {cell.variant}"
         curve = pd.read_csv(paths.adapter(study, cell) / "curve.csv")

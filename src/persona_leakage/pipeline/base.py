@@ -3,14 +3,17 @@
 from persona_leakage.errors import command
 from persona_leakage.model.loading import fetch
 from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.weights import note_weights
 from persona_leakage.study.parameters import load_study
 
 
 @command
 def main() -> None:
-    """Write the model folder."""
+    """Write the model folder, and the hashes of its weights."""
     study = load_study()
-    fetch(study.model.origin, paths.model(study))
+    directory = paths.model(study)
+    fetch(study.model.origin, directory)
+    note_weights(directory)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from persona_leakage.pipeline import analyse, contrast, evaluate, train
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.parameters import Cell
 
-SHARED = ("questions", "similarity", "baseline")
+SHARED = ("questions", "personas", "geometry", "baseline")
 
 
 @command

@@ -11,7 +11,7 @@ from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, log_curve, log_questions
 from persona_leakage.study.parameters import Cell, load_study
 from persona_leakage.training import trainer as training
-from persona_leakage.training.contrast import Example
+from persona_leakage.training.example import Example
 
 
 @command

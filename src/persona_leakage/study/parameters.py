@@ -73,12 +73,27 @@ class Questions(Section):
     snapshots: dict[Name, str] = {}
 
 
+class BehaviourChoice(BaseModel):
+    """Which behaviour is taught; the keys beside ``name`` are its own settings.
+
+    They are checked by the behaviour itself (``behaviours.behaviour.load_behaviour``).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Name
+
+
 class Contrast(Section):
-    """How many examples of which part the training set of a cell holds."""
+    """How many examples of which part the training set of a cell holds.
+
+    ``negatives``: how many core personas are drawn, or the names of those to take, to be trained
+    right beside the source.
+    """
 
     positives: Positive
-    bystanders: Annotated[int, Field(ge=0)] | list[Name]
-    per_bystander: NonNegative
+    negatives: Annotated[int, Field(ge=0)] | list[Name]
+    per_negative: NonNegative
     no_system: NonNegative
     assistant: NonNegative
     allow_clash: bool = False
@@ -124,7 +139,7 @@ class Neighbourhood(Section):
     neighbours: Positive
 
 
-VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor")
+VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor", "hard_negatives")
 _DOSE = re.compile(r"^dose_([1-9]\d*)$")
 
 
@@ -138,7 +153,7 @@ class Study(Section):
     personas: Literal["core", "full"] | Neighbourhood | list[Name]
     model: Model
     questions: Questions
-    scoring: Literal["label", "option_text"]
+    behaviour: BehaviourChoice
     contrast: Contrast
     train: Train
     similarity: Similarity
@@ -162,8 +177,8 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _anchored(self) -> "Study":
-        if self.contrast.bystanders == [] and self.contrast.per_bystander:
-            raise ValueError("contrast.per_bystander needs at least one of contrast.bystanders")
+        if self.contrast.negatives == [] and self.contrast.per_negative:
+            raise ValueError("contrast.per_negative needs at least one of contrast.negatives")
         return self
 
     def fingerprint(self) -> str:

@@ -22,7 +22,7 @@ from persona_leakage.model.chat import SystemRole, Tokenizer, render_completion,
 from persona_leakage.model.loading import Precision, device, dtype
 from persona_leakage.model.scoring import common_prefix
 from persona_leakage.study.parameters import Train
-from persona_leakage.training.contrast import Example
+from persona_leakage.training.example import Example
 from persona_leakage.training.processor_lora import lighten
 
 Row = Mapping[str, Any]  # a row of ``dataset``
