@@ -24,6 +24,9 @@ RELATIVES = (
     "hierarchical",
     "intersectional",
     "domain-adjacent",
+    "paraphrase",
+    "decoy",
+    "near-twin",
 )
 CATEGORIES = ("core", "condition", *RELATIVES, "unrelated")
 
@@ -164,8 +167,11 @@ def check_questions(directory: str | Path) -> None:
 @command
 def main() -> None:
     """Check ``catalog/`` and say what it holds."""
+    from persona_leakage.data.families import check_families  # which imports this module
+
     directory = Path("catalog")
     personas = load_personas(directory)
+    check_families(personas)
     neutral = load_neutral(directory)
     check_questions(directory)
     questions = len(read_jsonl(directory / QUESTIONS_FILE))
