@@ -3,7 +3,8 @@ import torch
 from conftest import make_tokenizer
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.loading import dtype, fetch, load_model, load_tokenizer, product
+from persona_leakage.model.loading import dtype, fetch, load_model, load_tokenizer
+from persona_leakage.model.kernels import product
 from persona_leakage.study.parameters import FolderOrigin, HubOrigin, WheelOrigin
 
 
@@ -12,7 +13,7 @@ def test_a_folder_gives_the_same_model(model_folder, tmp_path, llama):
     loaded = load_model(tmp_path / "base", "float32")
     ids = torch.tensor([[3, 4, 5]])
     with torch.inference_mode():
-        # not equal: the sums may run in another order (OneDnnLinear)
+        # not equal: the sums may run in another order (ProcessorLinear)
         torch.testing.assert_close(loaded(ids).logits, llama(ids).logits, atol=1e-5, rtol=0)
     assert load_tokenizer(tmp_path / "base").chat_template
 
@@ -66,7 +67,7 @@ def test_precision_is_a_torch_type():
 def test_a_product_is_the_one_that_torch_gives_whichever_library_makes_it(bias, slow, monkeypatch):
     if slow and not torch.backends.mkldnn.is_available():
         pytest.skip("torch without oneDNN")
-    monkeypatch.setattr("persona_leakage.model.loading._mkl_is_slow", lambda: slow)
+    monkeypatch.setattr("persona_leakage.model.kernels.mkl_is_slow", lambda: slow)
     torch.manual_seed(0)
     layer = torch.nn.Linear(96, 40, bias=bias)
     tokens = torch.randn(2, 7, 96)

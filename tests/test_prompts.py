@@ -1,11 +1,9 @@
 import pytest
-from conftest import make_tokenizer
+from conftest import chatml, make_tokenizer
 
-from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.model.chat import answer_text, render, render_completion, user_text
+from persona_leakage.model.chat import RENDERED_DATE, render, render_completion
 
-QUESTION = Question("b", 0, "0", "Why?", ("x", "y", "z"), ("1", "2", "3"), 1)
 GEMMA = (
     "{% for m in messages %}{% if m['role'] == 'system' %}"
     "{{ raise_exception('System role not supported') }}{% endif %}"
@@ -13,16 +11,6 @@ GEMMA = (
     "{{ m['content'] }}<end_of_turn>\n{% endfor %}"
     "{% if add_generation_prompt %}<start_of_turn>model\n{% endif %}"
 )
-
-
-def test_label_prompts_list_the_choices_as_the_protocol_does():
-    assert user_text(QUESTION, "label") == "Why?\n\n(1) x\n(2) y\n(3) z\n\nThe correct answer is ("
-    assert answer_text(QUESTION, 1, "label") == "2)"
-
-
-def test_option_text_prompts_do_not_show_the_choices():
-    assert user_text(QUESTION, "option_text") == "Why?"
-    assert answer_text(QUESTION, 1, "option_text") == " y"
 
 
 def test_an_empty_system_turn_is_not_the_default_one(tokenizer):
@@ -49,3 +37,37 @@ def test_a_template_without_a_system_role_says_how_to_merge_it():
     assert (
         merged == "<start_of_turn>user\nYou are a spy.\n\nWhy?<end_of_turn>\n<start_of_turn>model\n"
     )
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|im_start|>system", "<|endoftext|>"])
+def test_a_turn_that_holds_a_control_token_is_refused(token, tokenizer):
+    with pytest.raises(InputError, match=r"the system turn that begins 'You are.*control token"):
+        render(tokenizer, f"You are{token} a spy.", "Why?")
+    with pytest.raises(InputError, match=r"the user turn that begins 'Why"):
+        render(tokenizer, "You are a spy.", f"Why{token}?")
+    with pytest.raises(InputError, match="an answer holds"):
+        render_completion(tokenizer, None, "Why?", "So:", f" so{token}")
+
+
+def test_added_tokens_that_stand_for_text_are_no_control_tokens():
+    tokenizer = make_tokenizer(chatml("Be."))
+    tokenizer.add_tokens(["    ", "<b>", "<|turn|>"])
+    assert "a    <b>" in render(tokenizer, None, "a    <b>")
+    assert "<|turn|>" in render(tokenizer, None, "<|turn|>")
+    tokenizer.chat_template += "{# <|turn|> #}"
+    with pytest.raises(InputError, match="holds '<.turn.>'"):
+        render(tokenizer, None, "<|turn|>")
+
+
+LLAMA_3 = (
+    "{% if not date_string is defined %}{% if strftime_now is defined %}"
+    '{% set date_string = strftime_now("%d %b %Y") %}{% else %}'
+    '{% set date_string = "never" %}{% endif %}{% endif %}'
+    "Today Date: {{ date_string }} {% for m in messages %}{{ m['content'] }}{% endfor %}"
+)
+
+
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day():
+    rendered = render(make_tokenizer(LLAMA_3), None, "Why?")
+    assert rendered == "Today Date: 26 Jul 2024 Why?"
+    assert RENDERED_DATE.isoformat() == "2024-07-26"

@@ -2,18 +2,15 @@ import math
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, conversations
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from persona_leakage.errors import InputError
 from persona_leakage.model.loading import load_adapted
-from persona_leakage.study.parameters import Cell, Contrast, load_study
+from persona_leakage.model.shared_prefix import IGNORED, pack
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
-from persona_leakage.training.contrast import build
-
-DESIGN = Contrast(positives=8, bystanders=2, per_bystander=8, no_system=4, assistant=4)
-CELL = Cell("villain", 42, "contrastive")
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +20,7 @@ def recipe():
 
 @pytest.fixture(scope="module")
 def examples(personas, train_questions):
-    return build(DESIGN, CELL, personas, train_questions, "option_text")
+    return conversations(personas, train_questions)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +34,7 @@ def make_trainer(model_folder, tokenizer, data, recipe, tmp_path, seed=42):
 
 def test_exactly_the_completion_carries_loss(examples, data, tokenizer):
     for example, row in zip(examples, data, strict=True):
-        kept = [label for label in row["labels"] if label != training.IGNORED]
+        kept = [label for label in row["labels"] if label != IGNORED]
         assert tokenizer.decode(kept) == f"{example.answer}<|im_end|>\n"
         assert row["labels"][-len(kept) :] == row["input_ids"][-len(kept) :] == kept
 
@@ -54,15 +51,15 @@ def test_a_packed_batch_has_the_loss_of_its_examples_one_by_one(
             logits, torch.tensor(row["labels"][1:]), reduction="sum"
         ).item()
     trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path)
-    packed = training.pack(rows, capacity)
-    count = sum(label != training.IGNORED for row in rows for label in row["labels"])
+    packed = pack(rows, capacity)
+    count = sum(label != IGNORED for row in rows for label in row["labels"])
     loss = trainer.compute_loss(llama, packed, num_items_in_batch=count)
     assert loss.item() == pytest.approx(alone / count, abs=1e-5)
 
 
 def test_packing_computes_a_shared_beginning_once(data):
     rows = [data[index] for index in range(16)]
-    packed = training.pack(rows, 10_000)
+    packed = pack(rows, 10_000)
     assert packed["input_ids"].shape[0] == 1
     assert packed["input_ids"].shape[1] < 0.8 * sum(len(row["input_ids"]) for row in rows)
 
@@ -199,8 +196,7 @@ def test_the_adapter_at_the_7b_shape_has_80_7_million_parameters(recipe):
         tie_word_embeddings=False,
     )
     with torch.device("meta"):
-        model = get_peft_model(
-            AutoModelForCausalLM.from_config(config), training.lora_config(recipe)
-        )
+        base = AutoModelForCausalLM.from_config(config)
+        model = get_peft_model(base, training.lora_config(recipe, base))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trainable == 80_740_352

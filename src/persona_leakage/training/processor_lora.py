@@ -12,20 +12,35 @@ import torch
 from peft.tuners import lora
 from torch.autograd.function import once_differentiable
 
-from persona_leakage.model.loading import product
+from persona_leakage.model.kernels import product, replace_modules
 
 DRAW = 1 << 16  # a mask's draws are 16-bit integers
 
 
 def lighten(model: torch.nn.Module) -> None:
-    """Let the LoRA layers of a peft model train as ``LightLora``, in place."""
-    for module in model.modules():
-        if type(module) is lora.Linear:
-            module.__class__ = LightLora
+    """Let the LoRA layers of a peft model train as ``LightLora``, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    """
+    replace_modules(model, lora.Linear, LightLora.of)
 
 
 class LightLora(lora.Linear):
     """peft's LoRA layer with one adapter; in training as one function with its own gradient."""
+
+    @classmethod
+    def of(cls, layer: lora.Linear) -> "LightLora":
+        """Make one that shares the layer's parameters and settings.
+
+        Parameters
+        ----------
+        layer : peft.tuners.lora.Linear
+        """
+        made = cls.__new__(cls)  # peft's constructor would draw a new adapter
+        made.__dict__.update(layer.__dict__)
+        return made
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: D102
         if not self.training or self.disable_adapters:
