@@ -3,8 +3,8 @@ import torch
 from conftest import make_tokenizer
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.loading import dtype, fetch, load_model, load_tokenizer
 from persona_leakage.model.kernels import product
+from persona_leakage.model.loading import dtype, fetch, load_model, load_tokenizer
 from persona_leakage.study.parameters import FolderOrigin, HubOrigin, WheelOrigin
 
 

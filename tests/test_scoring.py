@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from conftest import all_asked
+
 from persona_leakage.errors import InputError
 from persona_leakage.model.chat import Asked
 from persona_leakage.model.scoring import (

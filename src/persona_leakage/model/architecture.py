@@ -74,7 +74,7 @@ def token_budget(model: CausalLM) -> int:
 
     Fewer tokens are less padding; more keep a GPU busier. Measured on an H100 in bfloat16: 1.5
     billion parameters are fastest at 16,384 tokens (308 TFLOP/s, 82 at 2,048), 7.6 billion at
-    4,096 (511, to 390 at 2,048 and 364 at 32,768), whence 2.5e10 / parameters, a power of two
+    4,096 (511, to 390 at 2,048 and 364 at 32,768), whence 2.5e13 / parameters, a power of two
     between 2,048 and 16,384. A processor is full with 768.
 
     Parameters
@@ -83,5 +83,5 @@ def token_budget(model: CausalLM) -> int:
     """
     if model.device.type == "cpu":
         return 768
-    wanted = 2.5e10 / sum(parameter.numel() for parameter in model.parameters())
+    wanted = 2.5e13 / sum(parameter.numel() for parameter in model.parameters())
     return int(min(max(2 ** round(math.log2(wanted)), 2048), 16384))

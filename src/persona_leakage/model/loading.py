@@ -168,8 +168,9 @@ def load_model(directory: str | Path, precision: Precision) -> CausalLM:
 def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
     """Load a model folder's weights, in the given precision, into memory, with torch's attention.
 
-    With transformers' own, ``eager``, where the architecture has no other or caps the attention's
-    logits (Gemma 2), which torch's cannot.
+    With transformers' own, ``eager``, where the architecture has no other, caps the attention's
+    logits (Gemma 2), which torch's cannot, or adds distances to them (Falcon with ALiBi), which
+    transformers rounds otherwise for torch's.
 
     Parameters
     ----------
@@ -194,7 +195,7 @@ def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
         return loaded
 
     text = AutoConfig.from_pretrained(directory).get_text_config(decoder=True)
-    if getattr(text, "attn_logit_softcapping", None) is not None:
+    if getattr(text, "attn_logit_softcapping", None) is not None or getattr(text, "alibi", False):
         model, report = load("eager")
     else:
         try:

@@ -14,7 +14,7 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
-from transformers import PrinterCallback, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, set_seed
 from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
@@ -180,7 +180,7 @@ def build_trainer(
     Raises
     ------
     InputError
-        A conversation is longer than the model was made to read.
+        A conversation is longer than the model was made to read, or the model cannot be adapted.
     """
     set_seed(seed)
     base = load_weights(model_directory, precision)
@@ -191,7 +191,7 @@ def build_trainer(
                 f"contrast.jsonl, row {number}: {len(row['input_ids'])} tokens, more than the "
                 f"{limit} that the model was made to read; lower train.max_length to see which"
             )
-    model = get_peft_model(base, lora_config(recipe, base))
+    model = adapted(base, recipe)
     if device().type == "cpu":
         lighten(model)
     return trainer_of(model, tokenizer, data, recipe, seed, precision, output)
@@ -230,6 +230,7 @@ def trainer_of(
         max_grad_norm=recipe.max_grad_norm,
         max_length=recipe.max_length,
         gradient_checkpointing=False,
+        router_aux_loss_coef=0.0,  # the completion's loss alone: no router is trained
         bf16=dtype(precision) is torch.bfloat16,
         fp16=False,
         tf32=None,
@@ -271,6 +272,48 @@ def collator(model: CausalLM, longest: int) -> Callable[[Sequence[Row]], dict[st
     # torch's attention takes what is seen as it is; transformers' own adds a mask
     dtype = None if attention_of(model) == "sdpa" else torch.float32
     return partial(pack, capacity=capacity, dtype=dtype)
+
+
+def check_adaptable(model_directory: str | Path, recipe: Train) -> None:
+    """Refuse a model that cannot be adapted, without loading its weights.
+
+    Parameters
+    ----------
+    model_directory : path
+    recipe : Train
+
+    Raises
+    ------
+    InputError
+        Names the model and why.
+    """
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_directory))
+    adapted(base, recipe)
+
+
+def adapted(base: CausalLM, recipe: Train) -> CausalLM:
+    """Put a fresh adapter on a model, in place.
+
+    Parameters
+    ----------
+    base : transformers causal language model
+    recipe : Train
+
+    Raises
+    ------
+    InputError
+        The architecture is one that peft does not adapt with this recipe (some state space models;
+        experts with dropout).
+    """
+    config = lora_config(recipe, base)
+    try:
+        return get_peft_model(base, config)
+    except ValueError as error:
+        raise InputError(
+            f"model: {architecture.name(base)} cannot be adapted: {error}; choose another model, "
+            "or set train.lora.dropout to 0 where that is what is wrong"
+        ) from error
 
 
 def lora_config(recipe: Train, model: CausalLM) -> LoraConfig:
