@@ -381,6 +381,9 @@ def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
         The folder to write.
     """
     trainer.train()
+    for config in trainer.model.peft_config.values():
+        # peft keeps a set, and would write it in the order that this process happens to hash to
+        config.target_modules = sorted(config.target_modules)
     trainer.model.save_pretrained(adapter)
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
