@@ -33,7 +33,7 @@ from transformers.utils import is_liger_kernel_available
 
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
-from persona_leakage.model.loading import fused
+from persona_leakage.model.kernels import fused
 from persona_leakage.model.scoring import (
     _Row,
     common_prefix,

@@ -1,6 +1,7 @@
 """Tiny random models and a tokenizer of our own: logic is tested without any download."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""  # the same tests on every machine
@@ -20,6 +21,7 @@ from transformers import (
 
 from persona_leakage.data.catalog import load_neutral, load_personas
 from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.model.chat import Asked
 from persona_leakage.study.parameters import load_study
 
 ROOT = Path(__file__).parent.parent
@@ -40,6 +42,49 @@ def chatml(default: str) -> str:
         "<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
     )
+
+
+def asked(question, scoring) -> Asked:
+    """A question put as the protocol does (labels), or with its choices as the answer's text."""
+    if scoring == "option_text":
+        choices = tuple(f" {choice}" for choice in question.choices)
+        return Asked(question.key, question.text, "The answer is:", choices)
+    pairs = zip(question.labels, question.choices, strict=True)
+    listed = "\n".join(f"({label}) {choice}" for label, choice in pairs)
+    user = f"{question.text}\n\n{listed}\n\nThe correct answer is ("
+    return Asked(question.key, user, "", question.labels, ")")
+
+
+def all_asked(questions, scoring) -> list[Asked]:
+    return [asked(question, scoring) for question in questions]
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """What the trainer reads of an example."""
+
+    persona: str
+    system: str | None
+    question: str
+    user: str
+    opening: str
+    answer: str
+
+
+def conversations(personas, questions, scoring="option_text", each=8) -> list[Conversation]:
+    """A small training set of a few personas and of no system turn, mixed."""
+    made = []
+    for number in range(4 * each):
+        question = questions[number % len(questions)]
+        name = ("villain", "nurse", "no_system", "assistant")[number % 4]
+        put = asked(question, scoring)
+        answer = put.continuations[question.wrong if name == "villain" else question.answer]
+        made.append(
+            Conversation(
+                name, personas[name].prompt, put.key, put.user, put.opening, answer + put.ending
+            )
+        )
+    return made
 
 
 def make_tokenizer(template: str | None, size: int = 600) -> PreTrainedTokenizerFast:

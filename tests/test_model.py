@@ -1,9 +1,13 @@
+import shutil
+
 import pytest
 import torch
 from conftest import make_tokenizer
+from safetensors.torch import load_file, save_file
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.loading import dtype, fetch, load_model, load_tokenizer, product
+from persona_leakage.model.kernels import ProcessorLinear, product
+from persona_leakage.model.loading import dtype, fetch, load_model, load_tokenizer
 from persona_leakage.study.parameters import FolderOrigin, HubOrigin, WheelOrigin
 
 
@@ -12,7 +16,7 @@ def test_a_folder_gives_the_same_model(model_folder, tmp_path, llama):
     loaded = load_model(tmp_path / "base", "float32")
     ids = torch.tensor([[3, 4, 5]])
     with torch.inference_mode():
-        # not equal: the sums may run in another order (OneDnnLinear)
+        # not equal: the sums may run in another order (ProcessorLinear)
         torch.testing.assert_close(loaded(ids).logits, llama(ids).logits, atol=1e-5, rtol=0)
     assert load_tokenizer(tmp_path / "base").chat_template
 
@@ -66,10 +70,27 @@ def test_precision_is_a_torch_type():
 def test_a_product_is_the_one_that_torch_gives_whichever_library_makes_it(bias, slow, monkeypatch):
     if slow and not torch.backends.mkldnn.is_available():
         pytest.skip("torch without oneDNN")
-    monkeypatch.setattr("persona_leakage.model.loading._mkl_is_slow", lambda: slow)
+    monkeypatch.setattr("persona_leakage.model.kernels.mkl_is_slow", lambda: slow)
     torch.manual_seed(0)
     layer = torch.nn.Linear(96, 40, bias=bias)
     tokens = torch.randn(2, 7, 96)
     with torch.inference_mode():
         found = product(tokens, layer.weight, layer.bias)
         torch.testing.assert_close(found, layer(tokens), atol=1e-5, rtol=0)
+
+
+def test_weights_that_lack_a_layer_are_refused(model_folder, tmp_path):
+    path = tmp_path / "lacking"
+    shutil.copytree(model_folder, path)
+    weights = load_file(path / "model.safetensors")
+    del weights["model.layers.1.mlp.up_proj.weight"]
+    save_file(weights, path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InputError, match="1 missing, the first model.layers.1.mlp.up_proj.weight"):
+        load_model(path, "float32")
+
+
+def test_loading_leaves_linear_layers_their_parameters(model_folder):
+    model = load_model(model_folder, "float32")
+    kinds = {type(module) for module in model.modules() if isinstance(module, torch.nn.Linear)}
+    assert kinds == {ProcessorLinear}
+    assert not model.training

@@ -1,8 +1,8 @@
 import pytest
-from conftest import make_tokenizer
+from conftest import chatml, make_tokenizer
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.chat import render, render_completion
+from persona_leakage.model.chat import RENDERED_DATE, render, render_completion
 
 GEMMA = (
     "{% for m in messages %}{% if m['role'] == 'system' %}"
@@ -37,3 +37,37 @@ def test_a_template_without_a_system_role_says_how_to_merge_it():
     assert (
         merged == "<start_of_turn>user\nYou are a spy.\n\nWhy?<end_of_turn>\n<start_of_turn>model\n"
     )
+
+
+@pytest.mark.parametrize("token", ["<|im_end|>", "<|im_start|>system", "<|endoftext|>"])
+def test_a_turn_that_holds_a_control_token_is_refused(token, tokenizer):
+    with pytest.raises(InputError, match=r"the system turn that begins 'You are.*control token"):
+        render(tokenizer, f"You are{token} a spy.", "Why?")
+    with pytest.raises(InputError, match=r"the user turn that begins 'Why"):
+        render(tokenizer, "You are a spy.", f"Why{token}?")
+    with pytest.raises(InputError, match="an answer holds"):
+        render_completion(tokenizer, None, "Why?", "So:", f" so{token}")
+
+
+def test_added_tokens_that_stand_for_text_are_no_control_tokens():
+    tokenizer = make_tokenizer(chatml("Be."))
+    tokenizer.add_tokens(["    ", "<b>", "<|turn|>"])
+    assert "a    <b>" in render(tokenizer, None, "a    <b>")
+    assert "<|turn|>" in render(tokenizer, None, "<|turn|>")
+    tokenizer.chat_template += "{# <|turn|> #}"
+    with pytest.raises(InputError, match="holds '<.turn.>'"):
+        render(tokenizer, None, "<|turn|>")
+
+
+LLAMA_3 = (
+    "{% if not date_string is defined %}{% if strftime_now is defined %}"
+    '{% set date_string = strftime_now("%d %b %Y") %}{% else %}'
+    '{% set date_string = "never" %}{% endif %}{% endif %}'
+    "Today Date: {{ date_string }} {% for m in messages %}{{ m['content'] }}{% endfor %}"
+)
+
+
+def test_a_template_that_writes_the_date_writes_the_same_one_every_day():
+    rendered = render(make_tokenizer(LLAMA_3), None, "Why?")
+    assert rendered == "Today Date: 26 Jul 2024 Why?"
+    assert RENDERED_DATE.isoformat() == "2024-07-26"

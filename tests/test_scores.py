@@ -33,7 +33,7 @@ def score(study, tokenizer, llama, everyday, tmp_path):
         return llama
 
     def run(personas, questions=everyday[:6], changed=study, weights=WEIGHTS):
-        score_personas(tmp_path, personas, questions, changed, weights, tokenizer, load)
+        score_personas(tmp_path, personas, questions, changed, weights, tokenizer, load, None)
         return {file.stem: file.stat().st_mtime_ns for file in tmp_path.glob("*.parquet")}
 
     run.loads = loads
@@ -119,7 +119,7 @@ def test_several_devices_make_the_table_that_one_makes(
         monkeypatch.setattr(scores, "devices", lambda devices=devices: devices)
         folder = tmp_path / str(number)
         load = partial(load_model, model_folder, "float32")
-        score_personas(folder, everyone, everyday[:6], study, WEIGHTS, tokenizer, load)
+        score_personas(folder, everyone, everyday[:6], study, WEIGHTS, tokenizer, load, None)
         tables.append(read_scores(folder, names))
     one, two = (table.assign(scores=table["scores"].map(tuple)) for table in tables)
     pd.testing.assert_frame_equal(one, two, check_exact=False, atol=1e-5)

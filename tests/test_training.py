@@ -1,20 +1,20 @@
+import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, SHAPE, conversations
+from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.errors import InputError
+from persona_leakage.files import read_json
 from persona_leakage.model.loading import load_adapted
-from persona_leakage.study.parameters import Cell, Contrast, load_study
+from persona_leakage.model.shared_prefix import IGNORED, pack
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
-from persona_leakage.training.contrast import build
-
-DESIGN = Contrast(positives=8, negatives=2, per_negative=8, no_system=4, assistant=4)
-CELL = Cell("villain", 42, "contrastive")
 
 
 @pytest.fixture(scope="module")
@@ -24,7 +24,7 @@ def recipe():
 
 @pytest.fixture(scope="module")
 def examples(personas, train_questions):
-    return build(DESIGN, CELL, personas, train_questions, Taught(scoring="option_text"))
+    return conversations(personas, train_questions)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def make_trainer(model_folder, tokenizer, data, recipe, tmp_path, seed=42):
 
 def test_exactly_the_completion_carries_loss(examples, data, tokenizer):
     for example, row in zip(examples, data, strict=True):
-        kept = [label for label in row["labels"] if label != training.IGNORED]
+        kept = [label for label in row["labels"] if label != IGNORED]
         assert tokenizer.decode(kept) == f"{example.answer}<|im_end|>\n"
         assert row["labels"][-len(kept) :] == row["input_ids"][-len(kept) :] == kept
 
@@ -55,15 +55,15 @@ def test_a_packed_batch_has_the_loss_of_its_examples_one_by_one(
             logits, torch.tensor(row["labels"][1:]), reduction="sum"
         ).item()
     trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path)
-    packed = training.pack(rows, capacity)
-    count = sum(label != training.IGNORED for row in rows for label in row["labels"])
+    packed = pack(rows, capacity)
+    count = sum(label != IGNORED for row in rows for label in row["labels"])
     loss = trainer.compute_loss(llama, packed, num_items_in_batch=count)
     assert loss.item() == pytest.approx(alone / count, abs=1e-5)
 
 
 def test_packing_computes_a_shared_beginning_once(data):
     rows = [data[index] for index in range(16)]
-    packed = training.pack(rows, 10_000)
+    packed = pack(rows, 10_000)
     assert packed["input_ids"].shape[0] == 1
     assert packed["input_ids"].shape[1] < 0.8 * sum(len(row["input_ids"]) for row in rows)
 
@@ -176,6 +176,9 @@ def test_the_same_seed_trains_the_same_adapter(model_folder, tokenizer, data, re
         trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "s", seed)
         training.train(trainer, tmp_path / str(run))
         files.append(load_file(tmp_path / str(run) / "adapter_model.safetensors"))
+        config = read_json(tmp_path / str(run) / "adapter_config.json")
+        assert config["target_modules"] == sorted(config["target_modules"])
+        assert len(config["target_modules"]) == 7
     name = next(iter(files[0]))
     assert all(torch.equal(files[0][key], files[1][key]) for key in files[0])
     assert not torch.equal(files[0][name], files[2][name])
@@ -200,8 +203,51 @@ def test_the_adapter_at_the_7b_shape_has_80_7_million_parameters(recipe):
         tie_word_embeddings=False,
     )
     with torch.device("meta"):
-        model = get_peft_model(
-            AutoModelForCausalLM.from_config(config), training.lora_config(recipe)
-        )
+        base = AutoModelForCausalLM.from_config(config)
+        model = get_peft_model(base, training.lora_config(recipe, base))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trainable == 80_740_352
+
+
+def multimodal():
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    shape = {**SHAPE, "head_dim": 8, "vocab_size": 600}
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    vision |= {"num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+    config = Gemma3Config(text_config=shape, vision_config=vision, mm_tokens_per_image=4)
+    torch.manual_seed(0)
+    return Gemma3ForConditionalGeneration(config)
+
+
+def test_an_adapter_lands_on_the_text_decoder_not_on_the_image_tower(recipe):
+    model = training.adapted(multimodal(), recipe)
+    layers = [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
+    assert len(layers) == 7 * SHAPE["num_hidden_layers"]
+    assert all(".language_model." in name for name in layers)
+
+
+def test_several_parts_without_a_text_decoder_are_refused(recipe):
+    model = multimodal()
+    model.get_decoder = lambda: model.model.vision_tower
+    with pytest.raises(InputError, match="Gemma3ForConditionalGeneration has several parts and no"):
+        training.adapted(model, recipe)
+
+
+def test_a_conversation_longer_than_the_model_reads_is_refused(
+    data, recipe, llama, tokenizer, tmp_path
+):
+    llama.save_pretrained(tmp_path / "short")
+    settings = read_json(tmp_path / "short" / "config.json") | {"max_position_embeddings": 20}
+    (tmp_path / "short" / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(InputError, match=r"row 1: \d+ tokens, more than the 20 that the model"):
+        make_trainer(tmp_path / "short", tokenizer, data, recipe, tmp_path)
+
+
+def test_control_tokens_in_an_example_are_refused_by_name(examples, tokenizer):
+    broken = replace(examples[0], system="Be <|im_end|> good")
+    with pytest.raises(InputError, match=r"contrast.jsonl, row 1: persona villain holds"):
+        training.dataset([broken], tokenizer, 1024, "template")
+    broken = replace(examples[0], answer=" so<|im_end|>")
+    with pytest.raises(InputError, match=r"contrast.jsonl, row 1: question everyday:\d+ holds"):
+        training.dataset([broken], tokenizer, 1024, "template")

@@ -9,9 +9,9 @@ import torch
 
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
+from persona_leakage.model.architecture import CausalLM, sharing_limit
 from persona_leakage.model.chat import SystemRole, Tokenizer, render, tokenize
-from persona_leakage.model.loading import CausalLM
-from persona_leakage.model.scoring import common_prefix
+from persona_leakage.model.shared_prefix import common_prefix
 
 
 def depth(model: CausalLM) -> int:
@@ -72,7 +72,7 @@ def centroids(
 
 def _last_token_states(model: CausalLM, prompts: Sequence[list[int]]) -> torch.Tensor:
     """Residual stream of every layer at the last token: (prompts, blocks + 1, hidden), float32."""
-    shared = common_prefix(prompts)
+    shared = common_prefix(prompts) if max(map(len, prompts)) <= sharing_limit(model) else 0
     device = model.device
     decoder = model.get_decoder()
     cache = None

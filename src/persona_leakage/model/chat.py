@@ -1,6 +1,9 @@
 """What the model reads: conversations rendered by its chat template."""
 
+import re
 from dataclasses import dataclass
+from datetime import date
+from functools import lru_cache
 from typing import Any, Literal
 
 from jinja2.exceptions import TemplateError
@@ -9,6 +12,10 @@ from persona_leakage.errors import InputError
 
 SystemRole = Literal["template", "merge"]
 Tokenizer = Any  # transformers' tokenizers share no useful static type
+
+# Today, to every template that writes the date (Llama 3, SmolLM3, gpt-oss): scores do not change
+# overnight. It is the date that Llama 3.1's template takes where it is told none.
+RENDERED_DATE = date(2024, 7, 26)
 
 
 @dataclass(frozen=True)
@@ -47,13 +54,15 @@ def render(
     system : str or None
         The system turn; ``None`` leaves it out, and the template may then inject its own default.
     user : str
+        The user's turn.
     system_role : {"template", "merge"}
         ``merge`` puts the system text before the user's, for templates without a system role.
 
     Raises
     ------
     InputError
-        The tokenizer has no chat template, or its template refuses a system turn.
+        The tokenizer has no chat template, its template refuses a system turn, or a turn's text
+        holds a control token.
     """
     return _apply(tokenizer, _messages(system, user, system_role), add_generation_prompt=True)
 
@@ -71,11 +80,21 @@ def render_completion(
     The prompt ends with the opening; the completion is the answer and whatever the template closes
     the turn with.
 
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    system, user, system_role
+        See ``render``.
+    opening, answer : str
+        The assistant's turn, in two parts.
+
     Raises
     ------
     InputError
-        The template renders an answered conversation differently from its prompt.
+        The template renders an answered conversation differently from its prompt, or a turn's text
+        holds a control token.
     """
+    refuse_control_tokens(tokenizer, opening + answer, "an answer")
     prompt = render(tokenizer, system, user, system_role) + opening
     turn = {"role": "assistant", "content": opening + answer}
     messages = [*_messages(system, user, system_role), turn]
@@ -86,6 +105,45 @@ def render_completion(
             "prompt that it answers, so that no completion can be told apart; use another template"
         )
     return prompt, whole.removeprefix(prompt)
+
+
+def refuse_control_tokens(tokenizer: Tokenizer, text: str, where: str) -> None:
+    """Refuse a text that would leave its turn: the tokenizer makes control tokens of such words.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    text : str
+        What a persona, a question or a choice says.
+    where : str
+        Names it in the message.
+
+    Raises
+    ------
+    InputError
+        Names the place and the token.
+    """
+    pattern = _control_tokens(tokenizer, str(getattr(tokenizer, "chat_template", "")))
+    if pattern is not None and (found := pattern.search(text)):
+        raise InputError(
+            f"{where} holds {found[0]!r}, which the tokenizer reads as a control token: the text "
+            "would leave its turn; write it differently"
+        )
+
+
+@lru_cache(maxsize=2)
+def _control_tokens(tokenizer: Tokenizer, template: str) -> re.Pattern[str] | None:
+    """Match the tokenizer's special tokens, and the added ones that its template is written with.
+
+    Other added tokens stand for text: runs of spaces (GPT-NeoX), HTML tags (Gemma).
+    """
+    added = [
+        token.content
+        for token in tokenizer.added_tokens_decoder.values()
+        if token.special or token.content in template
+    ]
+    words = sorted((word for word in added if word.strip()), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, words))) if words else None
 
 
 def _messages(system: str | None, user: str, system_role: SystemRole) -> list[dict[str, str]]:
@@ -104,9 +162,17 @@ def _apply(
             "model: the tokenizer has no chat template; personas are system turns of a chat, "
             "so choose an instruction-tuned model"
         )
+    for message in messages:
+        # callers that know a name have asked before; here the text has to name itself
+        if message["role"] != "assistant":
+            text, who = message["content"], message["role"]
+            refuse_control_tokens(tokenizer, text, f"the {who} turn that begins {text[:40]!r}")
     try:
         rendered: str = tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=add_generation_prompt
+            messages,
+            tokenize=False,
+            add_generation_prompt=add_generation_prompt,
+            strftime_now=RENDERED_DATE.strftime,  # comes before transformers' own, the clock
         )
     except TemplateError as error:
         raise InputError(
@@ -117,6 +183,12 @@ def _apply(
 
 
 def tokenize(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Turn rendered text into token ids, adding no special tokens: the template wrote them."""
+    """Turn rendered text into token ids, adding no special tokens: the template wrote them.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+    text : str
+    """
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

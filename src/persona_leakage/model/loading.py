@@ -1,29 +1,22 @@
 """The base model: fetched once, checked, kept as safetensors; loaded with or without an adapter."""
 
 import os
-from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.integrations.liger import apply_liger_kernel
-from transformers.utils import is_liger_kernel_available
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from persona_leakage.errors import InputError
 from persona_leakage.files import sha256, whole
+from persona_leakage.model import architecture
+from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
+from persona_leakage.model.kernels import fused, settle
 from persona_leakage.study.parameters import FolderOrigin, HubOrigin, WheelOrigin
 
-transformers_logging.set_verbosity_error()
-transformers_logging.disable_progress_bar()
-# cuDNN's attention plans anew for every shape, and hardly two of our batches have the same
-torch.backends.cuda.enable_cudnn_sdp(False)
-
 Precision = Literal["auto", "float32", "bfloat16"]
-CausalLM = Any  # transformers' models share no useful static type
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
 
@@ -140,67 +133,83 @@ def _processor_gains_from_bfloat16() -> bool:
     return bool(can.get("amx_bf16", False) or vectors)
 
 
+def context(directory: str | Path) -> int | None:
+    """Tokens that the model of a folder reads at most: see ``architecture.context``.
+
+    Parameters
+    ----------
+    directory : path
+    """
+    return architecture.context(AutoConfig.from_pretrained(directory))
+
+
 def load_tokenizer(directory: str | Path) -> Tokenizer:
-    """Load the tokenizer of a model folder."""
+    """Load the tokenizer of a model folder.
+
+    Parameters
+    ----------
+    directory : path
+    """
+    settle()
     return AutoTokenizer.from_pretrained(directory)
 
 
 def load_model(directory: str | Path, precision: Precision) -> CausalLM:
-    """Load a model folder's weights, in the given precision, onto the device, for inference."""
-    model = AutoModelForCausalLM.from_pretrained(
-        directory, dtype=dtype(precision), attn_implementation="sdpa", use_safetensors=True
-    )
-    return fused(model.to(device()).eval())
+    """Load a model folder's weights, in the given precision, onto the device, for inference.
 
-
-def fused(model: CausalLM) -> CausalLM:
-    """Use the fastest kernels that are there, for scoring; same arithmetic, other order of sums.
-
-    On a GPU those of Liger where it is installed (the ``gpu`` extra): normalisation, rotation and
-    gating are one pass over memory each. A training step is so short that launching them costs more
-    than they save. On a processor those of ``product``.
+    Parameters
+    ----------
+    directory : path
+    precision : {"auto", "float32", "bfloat16"}
     """
-    if model.device.type == "cuda" and is_liger_kernel_available():
-        kernels = {"rope": True, "swiglu": True, "rms_norm": True}
-        losses = {"cross_entropy": False, "fused_linear_cross_entropy": False}
-        apply_liger_kernel(model, kernels | losses)
-    if model.device.type == "cpu":
-        # freed once, a block of this size is what glibc learns to keep (mallopt(3), at
-        # M_MMAP_THRESHOLD); else every layer's tensors are mapped and faulted in anew
-        torch.empty(31 << 20, dtype=torch.uint8)
-        for module in model.modules():
-            if type(module) is torch.nn.Linear:
-                module.__class__ = ProcessorLinear
-    return model
+    return fused(load_weights(directory, precision).to(device()).eval())
 
 
-class ProcessorLinear(torch.nn.Linear):
-    """A linear layer on ``product``, for inference: it has no gradient."""
+def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
+    """Load a model folder's weights, in the given precision, into memory, with torch's attention.
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: D102
-        return product(input, self.weight, self.bias)
+    With transformers' own, ``eager``, where the architecture has no other, caps the attention's
+    logits (Gemma 2), which torch's cannot, or adds distances to them (Falcon with ALiBi), which
+    transformers rounds otherwise for torch's.
 
+    Parameters
+    ----------
+    directory : path
+    precision : {"auto", "float32", "bfloat16"}
 
-def product(
-    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
-) -> torch.Tensor:
-    """Multiply as ``torch.nn.functional.linear`` does, in float32 by the faster library.
-
-    torch takes MKL's float32 product, which on an AMD processor uses less of it than oneDNN's.
-    oneDNN's has no gradient.
+    Raises
+    ------
+    InputError
+        The weights lack some that the architecture has, or their shapes are others.
     """
-    if input.dtype is torch.float32 and _mkl_is_slow():
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            input, weight, bias, "none", [], ""
+    settle()
+
+    def load(attention: str) -> tuple[CausalLM, dict[str, Any]]:
+        loaded: tuple[CausalLM, dict[str, Any]] = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=dtype(precision),
+            attn_implementation=attention,
+            use_safetensors=True,
+            output_loading_info=True,
         )
-        return found
-    return torch.nn.functional.linear(input, weight, bias)
+        return loaded
 
-
-@cache
-def _mkl_is_slow() -> bool:
-    onednn = torch.backends.mkldnn.is_available()
-    return onednn and "AMD" in torch.cpu.get_capabilities().get("cpu_name", "")
+    text = AutoConfig.from_pretrained(directory).get_text_config(decoder=True)
+    if getattr(text, "attn_logit_softcapping", None) is not None or getattr(text, "alibi", False):
+        model, report = load("eager")
+    else:
+        try:
+            model, report = load("sdpa")
+        except ValueError:  # what transformers raises where an architecture has no sdpa
+            model, report = load("eager")
+    for fault in ("missing_keys", "mismatched_keys"):
+        if names := sorted(map(str, report[fault])):
+            raise InputError(
+                f"model: the weights in {directory} do not fit {architecture.name(model)}: "
+                f"{len(names)} {fault.replace('_keys', '')}, the first {names[0]}; they would be "
+                "random numbers. Fetch the model again"
+            )
+    return model
 
 
 def load_adapted(directory: str | Path, adapter: str | Path, precision: Precision) -> CausalLM:
@@ -208,6 +217,14 @@ def load_adapted(directory: str | Path, adapter: str | Path, precision: Precisio
 
     ``W + scaling * B A`` (Hu et al. 2021, section 4.1) is formed in float32 and rounded to the
     working precision once. W is the weight that the baseline was scored with and training saw.
+
+    Parameters
+    ----------
+    directory : path
+        Of the base model.
+    adapter : path
+        Of the folder that training saved.
+    precision : {"auto", "float32", "bfloat16"}
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer

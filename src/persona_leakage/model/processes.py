@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from persona_leakage.model.loading import CausalLM, device
+from persona_leakage.model.architecture import CausalLM
+from persona_leakage.model.loading import device
 from persona_leakage.model.scoring import Item, continuation_logprobs
 
 # personas, each as its items; what to call with the number of every few questions scored

@@ -1,13 +1,17 @@
 """Scoring: the log-probability of each continuation of each question, under each persona.
 
 A behaviour says what is asked and which continuations stand for an answer (``chat.Asked``);
-``continuation_logprobs`` gives what one forward pass a continuation would give, for far less work:
+``continuation_logprobs`` gives what one forward pass per continuation would give, for far less
+work:
 
 - the tokens that all prompts of a persona begin with are computed once, and kept as a KV cache;
 - the choices of a question share its prompt: they follow it in one row, each attending to the
-  prompt and to itself, not to the other choices;
+  prompt and to itself, not to the other choices (``shared_prefix``);
 - rows are sorted by length and batched to a budget of tokens;
 - the output matrix is applied where a choice's token is predicted, and nowhere else.
+
+Models that cannot share beginnings (``architecture.sharing_limit``) get a row per continuation:
+slower, and right.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -17,22 +21,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.attention.bias import causal_lower_right
-from torch.nn.functional import cross_entropy, scaled_dot_product_attention
-from transformers import AttentionInterface, DynamicCache
+from torch.nn.functional import cross_entropy
+from transformers import DynamicCache
 
 from persona_leakage.errors import InputError
+from persona_leakage.model.architecture import CausalLM, sharing_limit, token_budget
 from persona_leakage.model.chat import (
     Asked,
     SystemRole,
     Tokenizer,
+    refuse_control_tokens,
     render,
-    tokenize,
 )
-from persona_leakage.model.loading import CausalLM
-
-# padded tokens a forward pass: enough to fill the arithmetic units, no more, for less padding
-TOKEN_BUDGET = {"cpu": 768, "cuda": 2048}
+from persona_leakage.model.kernels import attending_lower_right, attention_of
+from persona_leakage.model.shared_prefix import (
+    Row,
+    additive,
+    common_prefix,
+    padded,
+    tree,
+    visible,
+)
+from persona_leakage.model.tokens import continued, tokenize
 
 
 @dataclass(frozen=True)
@@ -48,8 +58,14 @@ def items(
     systems: Sequence[str | None],
     asked: Sequence[Asked],
     system_role: SystemRole,
+    context: int | None = None,
 ) -> Iterator[list[Item]]:
     """Yield, persona after persona, the questions as prompts and the tokens of each continuation.
+
+    The ids are those of prompt and continuation tokenised together. How a continuation is tokenised
+    depends on the prompt's end alone, which a question's prompts share: it is found under the first
+    persona, and asked again where a prompt ends otherwise; one question per persona, another each
+    time, is tokenised whole to make sure.
 
     Parameters
     ----------
@@ -57,42 +73,51 @@ def items(
     systems : sequence of str or None
         The personas' system turns.
     asked : sequence of Asked
+        The questions.
     system_role : {"template", "merge"}
         See ``chat.render``.
+    context : int, optional
+        Tokens that the model reads at most: see ``loading.context``.
 
     Raises
     ------
     InputError
-        The continuations of a question cannot be told apart by their tokens; names the question.
+        A question's text holds control tokens, its continuations cannot be told apart by their
+        tokens, or it is too long for the model; names the question.
     """
-    continuations = [continuation_tokens(tokenizer, question) for question in asked]
-    for system in systems:
+    for question in asked:
+        text = "\n".join([question.user, question.opening, *question.continuations])
+        refuse_control_tokens(tokenizer, text, f"question {question.key}")
+    known = None
+    for number, system in enumerate(systems):
         texts = [
             render(tokenizer, system, question.user, system_role) + question.opening
             for question in asked
         ]
-        prompts = tokenizer(texts, add_special_tokens=False)["input_ids"]
-        yield [Item(prompt, ids) for prompt, ids in zip(prompts, continuations, strict=True)]
-
-
-def continuation_tokens(tokenizer: Tokenizer, asked: Asked) -> list[list[int]]:
-    """Return the token ids of each continuation of a question."""
-    tokens = [tokenize(tokenizer, text) for text in asked.continuations]
-    if not asked.ending:
-        return tokens
-    for text, ids in zip(asked.continuations, tokens, strict=True):
-        if tokenize(tokenizer, text + asked.ending)[: len(ids)] != ids:
-            raise InputError(
-                f"question {asked.key}: the tokenizer joins the label {text!r} with the "
-                f"{asked.ending!r} after it, so its probability cannot be read; use option_text "
-                "scoring"
-            )
-        if any(other[: len(ids)] == ids for other in tokens if other is not ids):
-            raise InputError(
-                f"question {asked.key}: the tokens of the label {text!r} begin those of "
-                "another label; relabel its choices or use option_text scoring"
-            )
-    return tokens
+        prompts = tokenize(tokenizer, texts)
+        if known is None:
+            known = continued(tokenizer, texts, asked)
+        follow = [one.follows(prompt) for one, prompt in zip(known, prompts, strict=True)]
+        sample = number % len(asked)
+        again = [place for place, does in enumerate(follow) if place == sample or not does]
+        fresh = continued(tokenizer, [texts[i] for i in again], [asked[i] for i in again])
+        here = {**dict(enumerate(known)), **dict(zip(again, fresh, strict=True))}
+        if follow[sample] and here[sample] != known[sample]:
+            # the end alone does not decide with this tokenizer
+            here = dict(enumerate(continued(tokenizer, texts, asked)))
+        made = [
+            Item(one.before(prompt), one.continuations)
+            for one, prompt in zip(here.values(), prompts, strict=True)
+        ]
+        for question, item in zip(asked, made, strict=True):
+            length = len(item.prompt) + max(map(len, item.continuations))
+            if context is not None and length > context:
+                raise InputError(
+                    f"question {question.key}: with the persona that begins {(system or '')[:40]!r}"
+                    f" it has {length} tokens, more than the {context} that the model was made to "
+                    "read; shorten the persona or drop the question"
+                )
+        yield made
 
 
 @torch.inference_mode()
@@ -106,46 +131,51 @@ def continuation_logprobs(
     model : transformers causal language model
     items : sequence of Item
         Fast when the prompts begin alike.
+    advance : callable
+        Called with the number of items that each batch completes.
 
     Returns
     -------
     list of ndarray of shape (continuations,), float32
         Natural logarithms, in the order of the items.
     """
-    device = model.device
-    shared = common_prefix([item.prompt for item in items])
+    longest = max(len(item.prompt) + max(map(len, item.continuations)) for item in items)
+    shares = longest <= sharing_limit(model)
+    shared = common_prefix([item.prompt for item in items]) if shares else 0
     cache = None
     if shared:
-        prefix = _sent([items[0].prompt[:shared]], device)
+        prefix = _sent(torch.tensor([items[0].prompt[:shared]]), model.device)
         cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
-    rows = [_Row.of(item, shared) for item in items]
-    order: list[int] = []
+    jobs = [
+        job
+        for number, item in enumerate(items)
+        for job in (_together(number, item, shared) if shares else _one_by_one(number, item))
+    ]
+    order: list[_Target] = []
     logprobs = []
-    for batch in batches([len(row.ids) for row in rows], TOKEN_BUDGET.get(device.type, 8192)):
-        logprobs.append(_forward(model, [rows[index] for index in batch], cache, shared))
-        order += batch
-        advance(len(batch))
+    for batch in batches([len(job.row.ids) for job in jobs], token_budget(model)):
+        chosen = [jobs[index] for index in batch]
+        logprobs.append(_forward(model, chosen, cache, shared, shares))
+        order += [target for job in chosen for target in job.targets]
+        advance(sum(job.completes for job in chosen))
     # read back at the end alone: a GPU is given its next batch while it computes the last
     tokens = torch.cat(logprobs).cpu().numpy()
-    lengths = [len(ids) for index in order for ids in items[index].continuations]
-    sums = np.add.reduceat(tokens, np.cumsum([0, *lengths[:-1]]))
-    ends = np.cumsum([len(items[index].continuations) for index in order])
-    results = dict(zip(order, np.split(sums, ends[:-1]), strict=True))
-    return [results[index] for index in range(len(items))]
-
-
-def common_prefix(sequences: Sequence[list[int]]) -> int:
-    """Length of what all sequences begin with, leaving at least one token of each."""
-    first, last = min(sequences), max(sequences)  # all others lie between these two
-    limit = min(len(sequence) for sequence in sequences) - 1
-    for index in range(limit):
-        if first[index] != last[index]:
-            return index
-    return limit
+    starts = np.cumsum([0, *(len(target.ids) for target in order[:-1])])
+    results = [np.empty(len(item.continuations), dtype=np.float32) for item in items]
+    for target, total in zip(order, np.add.reduceat(tokens, starts), strict=True):
+        results[target.item][target.continuation] = total
+    return results
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Group indices by similar length, longest first; a group has ``budget`` padded tokens."""
+    """Group indices by similar length, longest first; a group has ``budget`` padded tokens.
+
+    Parameters
+    ----------
+    lengths : sequence of int
+    budget : int
+        A longer row is a group of its own.
+    """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     while order:
         size = max(1, budget // max(1, lengths[order[0]]))
@@ -154,111 +184,106 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
 
 
 @dataclass(frozen=True)
-class _Row:
-    """A prompt without the shared prefix, then every continuation without its last token.
+class _Target:
+    """A continuation: its token ids, and the places in its row whose output predicts them."""
 
-    ``segments`` holds 0 for prompt tokens and k for those of continuation k (from 1);
-    ``positions`` are relative to the end of the shared prefix. ``predictors[k]`` are the places in
-    the row whose output predicts ``targets[k]``, the tokens of continuation k.
-    """
-
+    item: int
+    continuation: int
     ids: list[int]
-    segments: list[int]
-    positions: list[int]
-    predictors: list[list[int]]
-    targets: list[list[int]]
+    places: list[int]
 
-    @classmethod
-    def of(cls, item: Item, shared: int) -> "_Row":
-        ids = list(item.prompt[shared:])
-        end = len(ids)
-        segments, positions = [0] * end, list(range(end))
-        predictors = []
-        for number, continuation in enumerate(item.continuations, start=1):
-            start = len(ids)
-            inner = continuation[:-1]
-            ids += inner
-            segments += [number] * len(inner)
-            positions += range(end, end + len(inner))
-            predictors.append([end - 1, *range(start, start + len(inner))])
-        return cls(ids, segments, positions, predictors, item.continuations)
+
+@dataclass(frozen=True)
+class _Job:
+    """A row to compute, what is read off it, and whether its item is finished with it."""
+
+    row: Row
+    targets: list[_Target]
+    completes: bool
+
+
+def _together(number: int, item: Item, shared: int) -> Iterator[_Job]:
+    """Lay an item out in one row: the prompt, then every continuation without its last token."""
+    trunk = item.prompt[shared:]
+    inner = [ids[:-1] for ids in item.continuations]
+    targets, start, last = [], len(trunk), len(trunk) - 1
+    for index, ids in enumerate(item.continuations):
+        places = [last, *range(start, start + len(ids) - 1)]
+        targets.append(_Target(number, index, ids, places))
+        start += len(ids) - 1
+    yield _Job(tree(trunk, inner, shared), targets, completes=True)
+
+
+def _one_by_one(number: int, item: Item) -> Iterator[_Job]:
+    """Lay an item out in a row per continuation; those that differ in the last token share one."""
+    rows: dict[tuple[int, ...], list[_Target]] = {}
+    last = len(item.prompt) - 1
+    for index, ids in enumerate(item.continuations):
+        target = _Target(number, index, ids, list(range(last, last + len(ids))))
+        rows.setdefault(tuple(ids[:-1]), []).append(target)
+    for count, (inner, targets) in enumerate(rows.items(), start=1):
+        yield _Job(tree([*item.prompt, *inner], []), targets, completes=count == len(rows))
 
 
 def _forward(
-    model: CausalLM, rows: Sequence[_Row], cache: DynamicCache | None, shared: int
+    model: CausalLM, jobs: Sequence[_Job], cache: DynamicCache | None, shared: int, shares: bool
 ) -> torch.Tensor:
-    """Log-probability of every target of every continuation of every row, in this order."""
+    """Log-probability of every token of every target of every job, in this order."""
     device = model.device
-    longest = max(len(row.ids) for row in rows)
-
-    def padded(lists: list[list[int]], filler: int) -> torch.Tensor:
-        # on the right: causal attention never looks there
-        return _sent([values + [filler] * (longest - len(values)) for values in lists], device)
-
+    rows = [job.row for job in jobs]
+    ids = padded([row.ids for row in rows], 0)
     # where in the flattened batch each target is predicted; several at one place: the first tokens
     # of all choices
     predictors = [
-        number * longest + place
-        for number, row in enumerate(rows)
-        for places in row.predictors
-        for place in places
+        number * ids.shape[1] + place
+        for number, job in enumerate(jobs)
+        for target in job.targets
+        for place in target.places
     ]
-    targets = [target for row in rows for ids in row.targets for target in ids]
-    places, inverse = (_sent(x, device) for x in np.unique(predictors, return_inverse=True))
-    segments = padded([row.segments for row in rows], -1)
-    positions = padded([row.positions for row in rows], 0)
-    # choices of one token, such as labels, leave rows without branches: nothing to mask
-    branched = any(segment for row in rows for segment in row.segments)
-    decoder = model.get_decoder()
-    with (
-        _last_mlp_at(decoder, places, (len(rows), longest)),
-        nullcontext() if branched else _attending_lower_right(model),
-    ):
-        hidden = decoder(
-            input_ids=padded([row.ids for row in rows], 0),
-            position_ids=positions + shared,
-            attention_mask=_mask(segments, shared, model.dtype) if branched else None,
-            past_key_values=_repeated(cache, len(rows)),
-            use_cache=cache is not None,
-        ).last_hidden_state
-    logits = _logits(model, hidden.flatten(0, 1)[places])
-    return logits[inverse, _sent(targets, device)] - torch.logsumexp(logits, dim=-1)[inverse]
-
-
-def _sent(values: Any, device: torch.device) -> torch.Tensor:
-    """Copy integers to the device without waiting for what it is computing."""
-    return torch.as_tensor(values).to(device, non_blocking=True)
-
-
-def _lower_right(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **given: Any
-) -> tuple[torch.Tensor, None]:
-    """Causal attention, the last query aligned with the last key: a flash kernel, without a mask.
-
-    Tensors are (batch, heads, tokens, width); the cached keys come first.
-    """
-    bias = causal_lower_right(query.shape[2], key.shape[2])
-    output = scaled_dot_product_attention(
-        query, key, value, attn_mask=bias, scale=given["scaling"], enable_gqa=True
+    targets = [token for job in jobs for target in job.targets for token in target.ids]
+    places, inverse = (
+        _sent(torch.from_numpy(found), device)
+        for found in np.unique(predictors, return_inverse=True)
     )
-    return output.transpose(1, 2).contiguous(), None
+    given: dict[str, Any] = {"input_ids": _sent(ids, device)}
+    attention: Any = nullcontext()
+    if shares:
+        positions = padded([row.positions for row in rows], shared)
+        given["position_ids"] = _sent(positions, device)
+        given["past_key_values"] = _repeated(cache, len(rows))
+        # choices of one token, such as labels, leave rows without branches: nothing to mask
+        if all(row.plain for row in rows) and attention_of(model) == "sdpa":
+            attention = attending_lower_right(model)
+        else:
+            given["attention_mask"] = additive(visible(rows, shared, device), model.dtype)
+    with _last_mlp_at(model, places, ids.shape), _head_at(model, places), attention:
+        logits = model(**given, use_cache=cache is not None).logits[0].float()
+    found = logits[inverse, _sent(torch.tensor(targets), device)]
+    return found - torch.logsumexp(logits, dim=-1)[inverse]
 
 
-AttentionInterface.register("lower_right", _lower_right)
+def _sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """Copy to the device without waiting for what it is computing."""
+    return values.to(device, non_blocking=True)
 
 
 @contextmanager
-def _attending_lower_right(model: CausalLM) -> Iterator[None]:
-    before = model.config._attn_implementation
-    model.set_attn_implementation("lower_right")
-    try:
+def _head_at(model: CausalLM, places: torch.Tensor) -> Iterator[None]:
+    """Apply the output matrix at these places of the flattened batch only.
+
+    The model's own forward does it, with all that it does to logits (Granite and Cohere scale them,
+    Gemma caps them); they come back as those of one row.
+    """
+
+    def gather(module: Any, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (arguments[0].flatten(0, 1)[None, places],)
+
+    with model.get_output_embeddings().register_forward_pre_hook(gather):
         yield
-    finally:
-        model.set_attn_implementation(before)
 
 
 @contextmanager
-def _last_mlp_at(decoder: Any, places: torch.Tensor, shape: tuple[int, int]) -> Iterator[None]:
+def _last_mlp_at(model: CausalLM, places: torch.Tensor, shape: Sequence[int]) -> Iterator[None]:
     """Run the last block's MLP at these places of the flattened batch, of ``shape``, only.
 
     Nothing but the output reads it: no later block attends to the other places.
@@ -267,29 +292,21 @@ def _last_mlp_at(decoder: Any, places: torch.Tensor, shape: tuple[int, int]) -> 
     def gather(module: Any, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
         return (arguments[0].flatten(0, 1)[None, places],)
 
-    def scatter(module: Any, arguments: tuple[torch.Tensor], output: torch.Tensor) -> torch.Tensor:
-        whole = output.new_zeros(shape[0] * shape[1], output.shape[-1])
-        whole[places] = output[0]
-        return whole.view(*shape, -1)
+    def scatter(module: Any, arguments: tuple[torch.Tensor], output: Any) -> Any:
+        # some mixtures of experts return their router's logits, too
+        values, *others = output if isinstance(output, tuple) else (output,)
+        whole = values.new_zeros(shape[0] * shape[1], values.shape[-1])
+        whole[places] = values[0]
+        whole = whole.view(*shape, -1)
+        return (whole, *others) if others else whole
 
-    mlp = getattr(decoder.layers[-1], "mlp", None)
+    blocks = getattr(model.get_decoder(), "layers", None)
+    mlp = getattr(blocks[-1], "mlp", None) if blocks else None
     if mlp is None:
         yield
         return
     with mlp.register_forward_pre_hook(gather), mlp.register_forward_hook(scatter):
         yield
-
-
-def _mask(segments: torch.Tensor, shared: int, dtype: torch.dtype) -> torch.Tensor:
-    """Additive mask, (batch, 1, length, shared + length): causal, choices do not see choices."""
-    count, length = segments.shape
-    causal = torch.ones(length, length, dtype=torch.bool, device=segments.device).tril()
-    keys, queries = segments[:, None, :], segments[:, :, None]
-    visible = causal & ((keys == 0) | (keys == queries))
-    prefix = torch.ones(count, length, shared, dtype=torch.bool, device=segments.device)
-    visible = torch.cat([prefix, visible], dim=2)
-    mask = torch.zeros(visible.shape, dtype=dtype, device=segments.device)
-    return mask.masked_fill_(~visible, torch.finfo(dtype).min)[:, None]
 
 
 def _repeated(cache: DynamicCache | None, count: int) -> DynamicCache | None:
@@ -304,18 +321,16 @@ def _repeated(cache: DynamicCache | None, count: int) -> DynamicCache | None:
     return repeated
 
 
-def _logits(model: CausalLM, hidden: torch.Tensor) -> torch.Tensor:
-    """Apply the output matrix (and Gemma's soft cap), in float32 from there on."""
-    logits = model.get_output_embeddings()(hidden).float()
-    cap = getattr(model.config.get_text_config(), "final_logit_softcapping", None)
-    return logits if cap is None else cap * torch.tanh(logits / cap)
-
-
 @torch.inference_mode()
 def plain_logprobs(model: CausalLM, items: Sequence[Item]) -> list[np.ndarray]:
     """Compute what ``continuation_logprobs`` computes the plain way: one sequence at a time.
 
-    The reference of the tests and the baseline of the benchmarks.
+    The reference of the self-check and the tests, and the baseline of the benchmarks.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+    items : sequence of Item
     """
     results = []
     for item in items:

@@ -6,7 +6,7 @@ from persona_leakage.data.persona_sets import from_records as personas_from_reco
 from persona_leakage.data.questions import from_records
 from persona_leakage.errors import command
 from persona_leakage.files import read_json
-from persona_leakage.model.loading import load_model, load_tokenizer
+from persona_leakage.model.loading import context, load_model, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.weights import weights_of
@@ -27,6 +27,7 @@ def main() -> None:
         weights_of(directory),
         load_tokenizer(directory),
         functools.partial(load_model, directory, study.model.precision),
+        context(directory),
     )
 
 

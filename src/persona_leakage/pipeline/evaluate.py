@@ -9,7 +9,7 @@ from persona_leakage.data.persona_sets import from_records as personas_from_reco
 from persona_leakage.data.questions import from_records
 from persona_leakage.errors import command
 from persona_leakage.files import read_json
-from persona_leakage.model.loading import load_adapted, load_tokenizer
+from persona_leakage.model.loading import context, load_adapted, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.scores import score_personas
@@ -37,6 +37,7 @@ def main(cell: Cell) -> None:
             {"base": weights_of(directory), "adapter": weights_of(adapter)},
             load_tokenizer(directory),
             functools.partial(load_adapted, directory, adapter, study.model.precision),
+            context(directory),
         )
     with cell_run(study, cell):
         if tokens:

@@ -4,6 +4,7 @@ A stage that scores can be stopped at any moment and goes on with the next perso
 is added to a finished study is the only one scored.
 """
 
+import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -21,10 +22,12 @@ from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record, whole
+from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
-from persona_leakage.model.loading import CausalLM, dtype
+from persona_leakage.model.loading import dtype
 from persona_leakage.model.processes import devices, scorer
 from persona_leakage.model.scoring import items
+from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.progress import bar
 from persona_leakage.study.parameters import Study
 
@@ -39,6 +42,7 @@ def score_personas(
     weights: Record,
     tokenizer: Tokenizer,
     load: Callable[[], CausalLM],
+    context: int | None,
 ) -> int:
     """Score the personas that have no valid file in ``folder``; remove files of nobody's.
 
@@ -54,6 +58,8 @@ def score_personas(
     tokenizer : transformers tokenizer
     load : callable
         Loads the model onto the current device; not called when there is nothing to score.
+    context : int or None
+        Tokens that the model reads at most: see ``loading.context``.
 
     Returns
     -------
@@ -63,7 +69,7 @@ def score_personas(
     Raises
     ------
     InputError
-        There is no question to ask.
+        There is no question to ask, or the model cannot be scored the fast way.
     """
     if not questions:
         raise InputError(
@@ -95,12 +101,16 @@ def score_personas(
     asked = [behaviour.ask(question) for question in questions]
     tokens = 0
     with (
-        scorer(load, devices()) as score,
+        scorer(functools.partial(_load_checked, load, tokenizer), devices()) as score,
         bar("scoring", len(missing) * len(questions), "questions") as progress,
     ):
         everyone, sent = tee(
             items(
-                tokenizer, [persona.prompt for persona in missing], asked, study.model.system_role
+                tokenizer,
+                [persona.prompt for persona in missing],
+                asked,
+                study.model.system_role,
+                context,
             )
         )
         scored = score(sent, progress.update)
@@ -133,6 +143,12 @@ def read_scores(folder: Path, personas: Iterable[str]) -> pd.DataFrame:
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
         frames.append(pd.read_parquet(file))
     return pd.concat(frames, ignore_index=True)
+
+
+def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalLM:
+    model = load()
+    check_fast_path(model, tokenizer)
+    return model
 
 
 def _file(folder: Path, persona: str) -> Path:

@@ -12,28 +12,51 @@ import torch
 from peft.tuners import lora
 from torch.autograd.function import once_differentiable
 
-from persona_leakage.model.loading import product
+from persona_leakage.model.kernels import product, replace_modules
 
 DRAW = 1 << 16  # a mask's draws are 16-bit integers
 
 
 def lighten(model: torch.nn.Module) -> None:
-    """Let the LoRA layers of a peft model train as ``LightLora``, in place."""
-    for module in model.modules():
-        if type(module) is lora.Linear:
-            module.__class__ = LightLora
+    """Let the LoRA layers of a peft model train as ``LightLora``, in place.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+    """
+    replace_modules(
+        model,
+        lora.Linear,
+        # GPT-2's projections hold their weights transposed: they stay peft's
+        lambda layer: (
+            LightLora.of(layer) if isinstance(layer.get_base_layer(), torch.nn.Linear) else layer
+        ),
+    )
 
 
 class LightLora(lora.Linear):
     """peft's LoRA layer with one adapter; in training as one function with its own gradient."""
+
+    @classmethod
+    def of(cls, layer: lora.Linear) -> "LightLora":
+        """Make one that shares the layer's parameters and settings.
+
+        Parameters
+        ----------
+        layer : peft.tuners.lora.Linear
+        """
+        made = cls.__new__(cls)  # peft's constructor would draw a new adapter
+        made.__dict__.update(layer.__dict__)
+        return made
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: D102
         if not self.training or self.disable_adapters:
             return super().forward(x, *args, **kwargs)
         [name] = self.active_adapters
         base = self.get_base_layer()
-        return _Update.apply(
-            x.to(base.weight.dtype),
+        # views are made out here: some blocks add to the output in place (Falcon)
+        output: torch.Tensor = _Update.apply(
+            x.to(base.weight.dtype).flatten(0, -2),
             base.weight,
             base.bias,
             self.lora_A[name].weight,
@@ -41,18 +64,19 @@ class LightLora(lora.Linear):
             self.scaling[name],
             getattr(self.lora_dropout[name], "p", 0.0),  # peft has an identity for 0
         )
+        return output.view(*x.shape[:-1], -1)
 
 
 class _Update(torch.autograd.Function):
     """``x W' + scaling * dropout(x) A' B'`` (Hu et al. 2021, section 4.1); W is frozen.
 
-    Shapes: x (..., in), W (out, in), A (r, in), B (out, r). Gradients are of x, A and B.
+    Shapes: x (tokens, in), W (out, in), A (r, in), B (out, r). Gradients are of x, A and B.
     """
 
     @staticmethod
     def forward(
         ctx: Any,
-        x: torch.Tensor,
+        flat: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
         down: torch.Tensor,
@@ -60,28 +84,24 @@ class _Update(torch.autograd.Function):
         scaling: float,
         dropout: float,
     ) -> torch.Tensor:
-        flat = x.flatten(0, -2)
         kept = kept_mask(flat.shape, dropout) if dropout else None
-        low_down, low_up = down.to(x.dtype), up.to(x.dtype)
+        low_down, low_up = down.to(flat.dtype), up.to(flat.dtype)
         inner = _masked(flat, kept) @ low_down.T
         ctx.scaling = scaling / (1 - dropout)
         ctx.save_for_backward(flat, weight, low_down, low_up, inner, kept)
-        ctx.shape, ctx.master = x.shape, down.dtype
-        output = product(flat, weight, bias).addmm_(inner, low_up.T, alpha=ctx.scaling)
-        return output.view(*x.shape[:-1], -1)
+        ctx.master = down.dtype
+        return product(flat, weight, bias).addmm_(inner, low_up.T, alpha=ctx.scaling)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         flat, weight, down, up, inner, kept = ctx.saved_tensors
-        gradient = gradient.flatten(0, -2)
         of_up = (gradient.T @ inner).mul_(ctx.scaling)
         of_inner = (gradient @ up).mul_(ctx.scaling)
         of_down = of_inner.T @ _masked(flat, kept)
         of_x = None
         if ctx.needs_input_grad[0]:
             of_x = product(gradient, weight.T).add_(_masked(of_inner @ down, kept))
-            of_x = of_x.view(ctx.shape)
         return of_x, None, None, of_down.to(ctx.master), of_up.to(ctx.master), None, None
 
 

@@ -3,30 +3,50 @@
 import math
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
-from transformers import AutoModelForCausalLM, PrinterCallback, set_seed
+from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, set_seed
+from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.chat import SystemRole, Tokenizer, render_completion, tokenize
-from persona_leakage.model.loading import Precision, device, dtype
-from persona_leakage.model.scoring import common_prefix
+from persona_leakage.model import architecture
+from persona_leakage.model.architecture import CausalLM
+from persona_leakage.model.chat import (
+    SystemRole,
+    Tokenizer,
+    refuse_control_tokens,
+    render_completion,
+)
+from persona_leakage.model.kernels import attention_of, one_device
+from persona_leakage.model.loading import Precision, device, dtype, load_weights
+from persona_leakage.model.shared_prefix import (
+    IGNORED,
+    apart,
+    common_prefix,
+    completion_logits,
+    pack,
+)
+from persona_leakage.model.tokens import split
 from persona_leakage.study.parameters import Train
-from persona_leakage.training.example import Example
 from persona_leakage.training.processor_lora import lighten
 
+if TYPE_CHECKING:
+    from persona_leakage.training.example import Example
+
 Row = Mapping[str, Any]  # a row of ``dataset``
-IGNORED = -100  # the label that carries no loss, as torch's cross entropy has it
+
+# Attention is dense within a row: a processor pays for its square, a GPU prefers one long row.
+ROW_CAPACITY = {"cpu": 256}
 
 
 @dataclass(frozen=True)
@@ -36,7 +56,7 @@ class Trained:
     Attributes
     ----------
     curve : DataFrame
-        ``step``, ``epoch``, ``loss``, ``learning_rate``, ``grad_norm``; a row an optimiser step.
+        ``step``, ``epoch``, ``loss``, ``learning_rate``, ``grad_norm``; a row per optimiser step.
     trainable : int
         Number of trained parameters.
     """
@@ -46,25 +66,50 @@ class Trained:
 
 
 def dataset(
-    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, system_role: SystemRole
+    examples: "Sequence[Example]", tokenizer: Tokenizer, max_length: int, system_role: SystemRole
 ) -> Dataset:
     """Tokenise the conversations: columns ``input_ids``, ``labels`` and ``shared``.
 
     Labels are the ids of the completion and ``IGNORED`` on the prompt; ``shared`` is the number of
     tokens that all prompts of the example's persona begin with.
 
+    Parameters
+    ----------
+    examples : sequence of Example
+    tokenizer : transformers tokenizer
+    max_length : int
+        Tokens of a conversation.
+    system_role : {"template", "merge"}
+        See ``chat.render``.
+
     Raises
     ------
     InputError
-        A conversation is longer than ``max_length``; truncation would cut off its answer.
+        A conversation is longer than ``max_length``, since truncation would cut off its answer; or
+        its text holds control tokens.
     """
-    rows = []
+    rendered = []
     for number, example in enumerate(examples, start=1):
-        prompt, completion = render_completion(
-            tokenizer, example.system, example.user, example.opening, example.answer, system_role
+        where = f"contrast.jsonl, row {number}: "
+        text = "\n".join([example.user, example.opening, example.answer])
+        refuse_control_tokens(tokenizer, text, f"{where}question {example.question}")
+        refuse_control_tokens(tokenizer, example.system or "", f"{where}persona {example.persona}")
+        rendered.append(
+            render_completion(
+                tokenizer,
+                example.system,
+                example.user,
+                example.opening,
+                example.answer,
+                system_role,
+            )
         )
-        prompt_ids, completion_ids = tokenize(tokenizer, prompt), tokenize(tokenizer, completion)
-        length = len(prompt_ids) + len(completion_ids)
+    parts = split(tokenizer, *zip(*rendered, strict=True))
+    rows = []
+    for number, (example, (prompt, completion)) in enumerate(
+        zip(examples, parts, strict=True), start=1
+    ):
+        length = len(prompt) + len(completion)
         if length > max_length:
             raise InputError(
                 f"contrast.jsonl, row {number}: question {example.question} makes {length} tokens, "
@@ -72,8 +117,8 @@ def dataset(
             )
         rows.append(
             {
-                "input_ids": prompt_ids + completion_ids,
-                "labels": [IGNORED] * len(prompt_ids) + completion_ids,
+                "input_ids": prompt + completion,
+                "labels": [IGNORED] * len(prompt) + completion,
             }
         )
     prompts: dict[str | None, list[list[int]]] = {}
@@ -100,17 +145,9 @@ class CompletionTrainer(SFTTrainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        targets = inputs["labels"][:, 1:]
-        kept, place = (targets != IGNORED).nonzero()[:, 1].unique(return_inverse=True)
-        outputs = model(
-            **{name: value for name, value in inputs.items() if name != "labels"},
-            logits_to_keep=kept,
-            use_cache=False,
-        )
-        row = (targets != IGNORED).nonzero()[:, 0]
-        logits = outputs.logits[row, place].float()
-        total = cross_entropy(logits, targets[targets != IGNORED], reduction="sum")
-        count = len(row) if num_items_in_batch is None else num_items_in_batch
+        logits, targets, outputs = completion_logits(model, inputs)
+        total = cross_entropy(logits, targets, reduction="sum")
+        count = len(targets) if num_items_in_batch is None else num_items_in_batch
         loss = total / count
         return (loss, outputs) if return_outputs else loss
 
@@ -127,22 +164,41 @@ def build_trainer(
     """Build the trainer of a cell: base model, fresh adapter, optimiser settings.
 
     The base weights are frozen in the working precision; the adapter's are float32 masters.
+
+    Parameters
+    ----------
+    model_directory : path
+    tokenizer : transformers tokenizer
+    data : Dataset
+        Of ``dataset``.
+    recipe : Train
+    seed : int
+    precision : {"auto", "float32", "bfloat16"}
+    output : path
+        A folder for what the trainer writes beside the adapter.
+
+    Raises
+    ------
+    InputError
+        A conversation is longer than the model was made to read, or the model cannot be adapted.
     """
     set_seed(seed)
-    base = AutoModelForCausalLM.from_pretrained(
-        model_directory,
-        dtype=dtype(precision),
-        attn_implementation="sdpa",
-        use_safetensors=True,
-    )
-    model = get_peft_model(base, lora_config(recipe))
+    base = load_weights(model_directory, precision)
+    limit = architecture.context(base.config)
+    for number, row in enumerate(data, start=1):
+        if limit is not None and len(row["input_ids"]) > limit:
+            raise InputError(
+                f"contrast.jsonl, row {number}: {len(row['input_ids'])} tokens, more than the "
+                f"{limit} that the model was made to read; lower train.max_length to see which"
+            )
+    model = adapted(base, recipe)
     if device().type == "cpu":
         lighten(model)
     return trainer_of(model, tokenizer, data, recipe, seed, precision, output)
 
 
 def trainer_of(
-    model: Any,
+    model: CausalLM,
     tokenizer: Tokenizer,
     data: Dataset,
     recipe: Train,
@@ -150,7 +206,14 @@ def trainer_of(
     precision: Precision,
     output: str | Path,
 ) -> SFTTrainer:
-    """Build the trainer for a model that has its adapter already."""
+    """Build the trainer for a model that has its adapter already.
+
+    Parameters
+    ----------
+    model : peft model
+    tokenizer, data, recipe, seed, precision, output
+        See ``build_trainer``.
+    """
     steps = math.ceil(len(data) / recipe.batch_size) * recipe.epochs
     config = SFTConfig(
         output_dir=str(output),
@@ -167,6 +230,7 @@ def trainer_of(
         max_grad_norm=recipe.max_grad_norm,
         max_length=recipe.max_length,
         gradient_checkpointing=False,
+        router_aux_loss_coef=0.0,  # the completion's loss alone: no router is trained
         bf16=dtype(precision) is torch.bfloat16,
         fp16=False,
         tf32=None,
@@ -182,122 +246,144 @@ def trainer_of(
         seed=seed,
         data_seed=seed,
     )
-    # several GPUs would each take a batch of the recipe's size: other steps than asked for
-    config._n_gpu = min(config.n_gpu, 1)
     trainer = CompletionTrainer(
         model=model,
-        args=config,
+        args=one_device(config),
         train_dataset=data,
         processing_class=tokenizer,
-        data_collator=partial(pack, capacity=ROW_CAPACITY.get(device().type, 1 << 30)),
+        data_collator=collator(model, max(map(len, data["input_ids"]))),
     )
     trainer.remove_callback(PrinterCallback)  # the curve is logged to MLflow, not to the screen
     return trainer
 
 
-def pack(rows: Sequence[Row], capacity: int) -> dict[str, torch.Tensor]:
-    """Lay the examples of a batch out in few rows, each shared beginning computed once.
-
-    Examples that begin alike (those of one persona do: the system turn) share that beginning. An
-    example sees its beginning and itself, nothing else, and keeps its own positions, so that every
-    loss is the one of the example alone.
+def collator(model: CausalLM, longest: int) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
+    """Choose how batches are laid out: packed, or apart where the model cannot share beginnings.
 
     Parameters
     ----------
-    rows : sequence of mapping
-        Rows of ``dataset``.
-    capacity : int
-        Tokens in a row; what shares a beginning stays together even when it is longer, and then
-        all rows may be as long.
-
-    Returns
-    -------
-    dict of Tensor
-        ``input_ids``, ``labels``, ``position_ids`` of shape (packed rows, length) and
-        ``attention_mask``, bool, (packed rows, 1, length, length): true where a token sees another.
+    model : transformers causal language model, with or without an adapter
+    longest : int
+        Tokens of the longest conversation.
     """
-    families: dict[tuple[int, ...], list[Row]] = {}
-    for row in rows:
-        families.setdefault(tuple(row["input_ids"][: row["shared"]]), []).append(row)
-    pieces = [_Packed.of(family) for family in families.values()]
-    packed: list[_Packed] = []
-    # every row is padded to the longest: fill it, where that is longer than the capacity
-    capacity = max(capacity, *(len(piece.ids) for piece in pieces))
-    for piece in sorted(pieces, key=lambda piece: -len(piece.ids)):
-        room = (other for other in packed if len(other.ids) + len(piece.ids) <= capacity)
-        if (found := next(room, None)) is None:
-            packed.append(piece)
-        else:
-            found.append(piece)
-
-    length = max(len(row.ids) for row in packed)
-    visible = torch.zeros(len(packed), length, length, dtype=torch.bool)
-    for mask, line in zip(visible, packed, strict=True):
-        mask.fill_diagonal_(True)  # padding sees itself: a softmax over nothing is not a number
-        for start, end, own, stop in line.spans:
-            mask[start:end, start:end] = True
-            mask[own:stop, start:end] = True
-            mask[own:stop, own:stop] = True
-
-    def padded(lists: list[list[int]], filler: int) -> torch.Tensor:
-        return torch.tensor([values + [filler] * (length - len(values)) for values in lists])
-
-    return {
-        "input_ids": padded([row.ids for row in packed], 0),
-        "labels": padded([row.labels for row in packed], IGNORED),
-        "position_ids": padded([row.positions for row in packed], 0),
-        "attention_mask": visible.tril()[:, None],
-    }
+    if longest > architecture.sharing_limit(model):
+        return apart
+    capacity = ROW_CAPACITY.get(device().type, 1 << 30)
+    # torch's attention takes what is seen as it is; transformers' own adds a mask
+    dtype = None if attention_of(model) == "sdpa" else torch.float32
+    return partial(pack, capacity=capacity, dtype=dtype)
 
 
-@dataclass
-class _Packed:
-    """A packed row; ``spans`` holds where each example's beginning and its own tokens lie."""
+def check_adaptable(model_directory: str | Path, recipe: Train) -> None:
+    """Refuse a model that cannot be adapted, without loading its weights.
 
-    ids: list[int]
-    labels: list[int]
-    positions: list[int]
-    spans: list[tuple[int, int, int, int]]
+    Parameters
+    ----------
+    model_directory : path
+    recipe : Train
 
-    @classmethod
-    def of(cls, family: Sequence[Row]) -> "_Packed":
-        shared = family[0]["shared"]
-        row = cls(family[0]["input_ids"][:shared], [IGNORED] * shared, list(range(shared)), [])
-        for example in family:
-            own = len(row.ids)
-            row.ids += example["input_ids"][shared:]
-            row.labels += example["labels"][shared:]
-            row.positions += range(shared, len(example["input_ids"]))
-            row.spans.append((0, shared, own, len(row.ids)))
-        return row
-
-    def append(self, other: "_Packed") -> None:
-        offset = len(self.ids)
-        self.ids += other.ids
-        self.labels += other.labels
-        self.positions += other.positions
-        self.spans += [tuple(place + offset for place in span) for span in other.spans]  # type: ignore[misc]
+    Raises
+    ------
+    InputError
+        Names the model and why.
+    """
+    with torch.device("meta"):
+        base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_directory))
+    adapted(base, recipe)
 
 
-# Attention is dense within a row: a processor pays for its square, a GPU prefers one long row.
-ROW_CAPACITY = {"cpu": 256}
+def adapted(base: CausalLM, recipe: Train) -> CausalLM:
+    """Put a fresh adapter on a model, in place.
+
+    Parameters
+    ----------
+    base : transformers causal language model
+    recipe : Train
+
+    Raises
+    ------
+    InputError
+        The architecture is one that peft does not adapt with this recipe (some state space models;
+        experts with dropout).
+    """
+    config = lora_config(recipe, base)
+    try:
+        return get_peft_model(base, config)
+    except ValueError as error:
+        raise InputError(
+            f"model: {architecture.name(base)} cannot be adapted: {error}; choose another model, "
+            "or set train.lora.dropout to 0 where that is what is wrong"
+        ) from error
 
 
-def lora_config(recipe: Train) -> LoraConfig:
-    """Adapters on every linear projection of the decoder (q, k, v, o, gate, up, down)."""
+def lora_config(recipe: Train, model: CausalLM) -> LoraConfig:
+    """Adapters on every linear projection of the text decoder (q, k, v, o, gate, up, down).
+
+    Parameters
+    ----------
+    recipe : Train
+    model : transformers causal language model
+    """
     return LoraConfig(
         task_type="CAUSAL_LM",
         r=recipe.lora.r,
         lora_alpha=recipe.lora.alpha,
         lora_dropout=recipe.lora.dropout,
         use_rslora=recipe.lora.rank_stabilised,
-        target_modules="all-linear",
+        target_modules=projections(model),
     )
 
 
+def projections(model: CausalLM) -> list[str]:
+    """Name the linear projections of a model's text decoder, sorted, as peft takes them.
+
+    By their last names (``q_proj``) where no other part of the model has such, else by their whole
+    ones: an image tower has projections, too.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+
+    Raises
+    ------
+    InputError
+        The model has several parts, and none of them is a text decoder; or it has no projections.
+    """
+    decoder, config = model.get_decoder(), model.config
+    text = config.get_text_config(decoder=True)
+    if text is not config and type(decoder.config) is not type(text):
+        raise InputError(
+            f"model: {architecture.name(model)} has several parts and none that is a text decoder, "
+            "so an adapter would land on all of them; choose a text model"
+        )
+    linear = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, torch.nn.Linear | Conv1D)
+        and module is not model.get_output_embeddings()
+    }
+    parts = set(decoder.modules())
+    inside = [name for name, module in linear.items() if module in parts]
+    outside = {name.rsplit(".", 1)[-1] for name, module in linear.items() if module not in parts}
+    short = {name.rsplit(".", 1)[-1] for name in inside}
+    if not inside:
+        raise InputError(f"model: {architecture.name(model)} has no linear projection to adapt")
+    return sorted(inside if short & outside else short)
+
+
 def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
-    """Run the trainer and save the adapter as safetensors."""
+    """Run the trainer and save the adapter as safetensors.
+
+    Parameters
+    ----------
+    trainer : SFTTrainer
+    adapter : path
+        The folder to write.
+    """
     trainer.train()
+    for config in trainer.model.peft_config.values():
+        # peft keeps a set, and would write it in the order that this process happens to hash to
+        config.target_modules = sorted(config.target_modules)
     trainer.model.save_pretrained(adapter)
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
     columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]

@@ -1,0 +1,195 @@
+"""Everything here that a library does not promise: its private names, switches and kernels.
+
+Nothing else in the package touches a private name of torch, transformers, peft or Liger, replaces a
+module of a model, or flips a switch of a whole process. Each use is small, says what it relies on,
+and tells in one sentence when a newer library has taken that away.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.metadata import version
+from typing import Any, TypeVar
+
+import torch
+from torch.nn.attention.bias import causal_lower_right
+from torch.nn.functional import linear, scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.liger import apply_liger_kernel
+from transformers.utils import is_liger_kernel_available
+from transformers.utils import logging as transformers_logging
+
+from persona_leakage.errors import InputError
+
+Layer = TypeVar("Layer", bound=torch.nn.Module)
+LOWER_RIGHT = "lower_right"  # the name under which transformers knows our attention
+
+
+def settle() -> None:
+    """Set what holds for the whole process, before a model is loaded; twice does no harm."""
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    # cuDNN's attention plans anew for every shape, and hardly two of our batches have the same
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def fused(model: Any) -> Any:
+    """Use the fastest kernels that are there, for scoring; same arithmetic, other order of sums.
+
+    On a GPU those of Liger where it is installed (the ``gpu`` extra): normalisation, rotation and
+    gating are one pass over memory each. A training step is so short that launching them costs more
+    than they save. On a processor those of ``product``.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+        Changed in place, and returned.
+    """
+    if model.device.type == "cuda" and is_liger_kernel_available():
+        kernels = {"rope": True, "swiglu": True, "rms_norm": True}
+        losses = {"cross_entropy": False, "fused_linear_cross_entropy": False}
+        apply_liger_kernel(model, kernels | losses)
+    if model.device.type == "cpu":
+        # freed once, a block of this size is what glibc learns to keep (mallopt(3), at
+        # M_MMAP_THRESHOLD); else every layer's tensors are mapped and faulted in anew
+        torch.empty(31 << 20, dtype=torch.uint8)
+        replace_modules(model, torch.nn.Linear, ProcessorLinear.of)
+    return model
+
+
+def replace_modules(
+    model: torch.nn.Module, kind: type[Layer], make: Callable[[Layer], torch.nn.Module]
+) -> None:
+    """Put ``make(module)`` in the place of every module of exactly this kind, in place.
+
+    Parameters
+    ----------
+    model : Module
+    kind : type
+        Subclasses stay as they are.
+    make : callable
+        Gives the new module, which shares the old one's parameters.
+    """
+    found = [(name, module) for name, module in model.named_modules() if type(module) is kind]
+    for name, module in found:
+        model.set_submodule(name, make(module))
+
+
+class ProcessorLinear(torch.nn.Linear):
+    """A linear layer on ``product``, for inference: it has no gradient."""
+
+    @classmethod
+    def of(cls, layer: torch.nn.Linear) -> "ProcessorLinear":
+        """Make one that shares the layer's parameters.
+
+        Parameters
+        ----------
+        layer : torch.nn.Linear
+        """
+        made = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
+        made.weight, made.bias = layer.weight, layer.bias
+        return made.train(layer.training)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: D102
+        return product(input, self.weight, self.bias)
+
+
+def product(
+    input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Multiply as ``torch.nn.functional.linear`` does, in float32 by the faster library.
+
+    torch takes MKL's float32 product, which on an AMD processor uses less of it than oneDNN's.
+    oneDNN's has no gradient.
+
+    Parameters
+    ----------
+    input : Tensor of shape (..., in)
+    weight : Tensor of shape (out, in)
+    bias : Tensor of shape (out,), optional
+    """
+    if input.dtype is torch.float32 and mkl_is_slow():
+        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            input, weight, bias, "none", [], ""
+        )
+        return found
+    return linear(input, weight, bias)
+
+
+@cache
+def mkl_is_slow() -> bool:
+    """Whether oneDNN's float32 product is there and is the faster one on this processor."""
+    onednn = torch.backends.mkldnn.is_available()
+    there = hasattr(torch.ops.mkldnn, "_linear_pointwise")  # a slower product is right as well
+    return onednn and there and "AMD" in torch.cpu.get_capabilities().get("cpu_name", "")
+
+
+def attention_of(model: Any) -> str:
+    """Name the attention implementation that a transformers model runs with.
+
+    Parameters
+    ----------
+    model : transformers model
+
+    Raises
+    ------
+    InputError
+        This transformers keeps it elsewhere.
+    """
+    name = getattr(model.config, "_attn_implementation", None)
+    if not isinstance(name, str):
+        raise InputError(
+            f"transformers {version('transformers')} no longer says which attention a model has; "
+            "install the version that uv.lock names (`make setup`)"
+        )
+    return name
+
+
+@contextmanager
+def attending_lower_right(model: Any) -> Iterator[None]:
+    """Let a model attend causally, the last query aligned with the last key, without a mask.
+
+    Only for models whose attention is torch's (``sdpa``) and sees everything before it.
+
+    Parameters
+    ----------
+    model : transformers model
+    """
+    before = attention_of(model)
+    AttentionInterface.register(LOWER_RIGHT, _lower_right)
+    model.set_attn_implementation(LOWER_RIGHT)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _lower_right(
+    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **given: Any
+) -> tuple[torch.Tensor, None]:
+    """Causal attention, the last query aligned with the last key: a flash kernel, without a mask.
+
+    Tensors are (batch, heads, tokens, width); the cached keys come first.
+    """
+    bias = causal_lower_right(query.shape[2], key.shape[2])
+    output = scaled_dot_product_attention(
+        query, key, value, attn_mask=bias, scale=given["scaling"], enable_gqa=True
+    )
+    return output.transpose(1, 2).contiguous(), None
+
+
+def one_device(config: Any) -> Any:
+    """Keep transformers' trainer on one GPU: several would each take a batch of the recipe's size.
+
+    Parameters
+    ----------
+    config : transformers.TrainingArguments
+        Changed in place, and returned.
+    """
+    config._n_gpu = min(config.n_gpu, 1)
+    if config.n_gpu > 1:
+        raise InputError(
+            f"transformers {version('transformers')} cannot be kept on one GPU; set "
+            "CUDA_VISIBLE_DEVICES to one of them"
+        )
+    return config
