@@ -18,8 +18,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_neutral, load_personas
-from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.study.parameters import load_study
 
 ROOT = Path(__file__).parent.parent

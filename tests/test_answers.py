@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from persona_leakage.behaviours.error_modes import positions, wrong_choices
-from persona_leakage.data.questions import with_wrong_answer
+from persona_leakage.data.split import with_wrong_answer
 
 ROLES = {"villain": "source", "spy": "bystander"}
 

@@ -16,7 +16,8 @@ from persona_leakage.analysis.persona_table import (
 from persona_leakage.behaviours.error_modes import positions, wrong_choices
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.questions import from_records, with_wrong_answer
+from persona_leakage.data.questions import read_questions
+from persona_leakage.data.split import with_wrong_answer
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
 from persona_leakage.geometry.predictors import compare, predictors
@@ -38,7 +39,7 @@ def main(cell: Cell) -> None:
     evaluated = [catalog[name] for name in evaluated_for(cell.source, chosen["evaluated"])]
     asked = [
         with_wrong_answer(question, study.questions.split_seed)
-        for question in from_records(paths.questions(study) / "evaluate.jsonl")
+        for question in read_questions(paths.questions(study) / "evaluate.jsonl")
     ]
     clock = Stopwatch()
     with clock.time("analyse"):

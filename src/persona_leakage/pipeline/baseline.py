@@ -4,7 +4,7 @@ import functools
 
 from persona_leakage.behaviours.evaluation import evaluate
 from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole
 from persona_leakage.model.loading import load_model, load_tokenizer
@@ -27,7 +27,7 @@ def main() -> None:
             score,
             load_tokenizer(directory),
             [persona for name, persona in personas.items() if name in anyone],
-            from_records(paths.questions(study) / "evaluate.jsonl"),
+            read_questions(paths.questions(study) / "evaluate.jsonl"),
             study,
         )
     with whole(paths.baseline(study)) as partial:

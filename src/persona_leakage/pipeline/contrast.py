@@ -1,7 +1,7 @@
 """Build the training set of a cell."""
 
 from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import write_json, write_jsonl
 from persona_leakage.model.loading import load_tokenizer
@@ -16,7 +16,7 @@ def main(cell: Cell) -> None:
     """Write ``examples.jsonl`` and ``manifest.json``."""
     study = load_study()
     personas = load_personas(paths.CATALOG)
-    train = from_records(paths.questions(study) / "train.jsonl")
+    train = read_questions(paths.questions(study) / "train.jsonl")
     examples = build(study.contrast, cell, personas, train, study.scoring)
     audit = manifest(
         examples,

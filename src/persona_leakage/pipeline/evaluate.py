@@ -8,7 +8,7 @@ import mlflow
 from persona_leakage.behaviours.evaluation import evaluate
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole
 from persona_leakage.model.loading import load_adapted, load_tokenizer
@@ -27,7 +27,7 @@ def main(cell: Cell) -> None:
     chosen = read_json(paths.similarity(study) / "personas.json")
     evaluated = evaluated_for(cell.source, chosen["evaluated"])
     path = paths.questions(study) / "evaluate.jsonl"
-    questions = from_records(path)
+    questions = read_questions(path)
     directory = paths.model(study)
     clock = Stopwatch()
     load = functools.partial(
