@@ -124,7 +124,7 @@ def train_questions(everyday):
 @pytest.fixture(scope="session")
 def arc():
     if not ARC.exists():
-        pytest.skip(f"the ARC-Challenge snapshot is not at {ARC}")
+        pytest.skip("ARC-Challenge is not beside the clone, in shared/data/ai2_arc")
     return load_benchmark("arc_challenge", {"arc_challenge": str(ARC)})
 
 

@@ -151,9 +151,10 @@ def check(question: Question, where: str) -> None:
 
 
 def _visible(text: str) -> bool:
-    return any(letter.isprintable() and not letter.isspace() for letter in text)
+    return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
 
 
+_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # control, format, separators
 _QUESTION = TypeAdapter(Question)
 
 
