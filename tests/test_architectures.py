@@ -73,7 +73,7 @@ def test_centroids_of_every_architecture_tell_personas_apart(kind, personas, neu
 def paper_in_small(tmp_path, monkeypatch):
     """The paper study with a random Qwen2.5-shaped model, fewer examples, fewer personas."""
     if not ARC.exists():
-        pytest.skip(f"the ARC-Challenge snapshot is not at {ARC}")
+        pytest.skip("ARC-Challenge is not beside the clone, in shared/data/ai2_arc")
     tokenizer = make_tokenizer(chatml("You are Qwen. You are a helpful assistant."))
     tiny("qwen2", 151_936).save_pretrained(tmp_path / "qwen")
     tokenizer.save_pretrained(tmp_path / "qwen")

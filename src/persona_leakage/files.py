@@ -67,6 +67,7 @@ def read_lines(path: str | Path) -> list[str]:
     Parameters
     ----------
     path : str or Path
+        An existing file.
 
     Raises
     ------
@@ -96,6 +97,7 @@ def read_jsonl(path: str | Path) -> list[Record]:
     Parameters
     ----------
     path : str or Path
+        An existing file.
 
     Raises
     ------
@@ -134,7 +136,9 @@ def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
     Parameters
     ----------
     path : str or Path
+        Replaced whole.
     rows : iterable of dict
+        One a line.
     """
     with whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
@@ -147,6 +151,7 @@ def read_json(path: str | Path) -> Any:
     Parameters
     ----------
     path : str or Path
+        An existing file.
 
     Raises
     ------
@@ -165,7 +170,9 @@ def write_json(path: str | Path, content: Any) -> None:
     Parameters
     ----------
     path : str or Path
+        Replaced whole.
     content : dict, list, str, number, bool or None
+        Nested at will.
     """
     text = json.dumps(_null(content), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
     write_text(path, text + "\n")
@@ -187,7 +194,9 @@ def write_text(path: str | Path, content: str) -> None:
     Parameters
     ----------
     path : str or Path
+        Replaced whole.
     content : str
+        Any text.
     """
     with whole(path) as partial:
         partial.write_text(content, encoding="utf-8", newline="\n")
@@ -199,6 +208,7 @@ def sha256(path: str | Path) -> str:
     Parameters
     ----------
     path : str or Path
+        An existing file.
     """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

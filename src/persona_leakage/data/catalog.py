@@ -63,6 +63,7 @@ def load_personas(directory: str | Path) -> dict[str, Persona]:
     Parameters
     ----------
     directory : str or Path
+        The catalog's folder.
 
     Raises
     ------
@@ -142,6 +143,7 @@ def load_neutral(directory: str | Path) -> list[str]:
     Parameters
     ----------
     directory : str or Path
+        The catalog's folder.
 
     Raises
     ------

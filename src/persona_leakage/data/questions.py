@@ -76,6 +76,7 @@ def alike_choices(questions: Iterable[Question]) -> list[Record]:
     Parameters
     ----------
     questions : iterable of Question
+        Of any benchmarks.
 
     Returns
     -------
@@ -116,6 +117,7 @@ def check(question: Question, where: str) -> None:
     Parameters
     ----------
     question : Question
+        As read or drawn.
     where : str
         File and row, for the message.
 
@@ -194,6 +196,8 @@ def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
     Parameters
     ----------
     path : str or Path
+        JSON lines.
     questions : iterable of Question
+        In the order of the file.
     """
     write_jsonl(path, (asdict(question) for question in questions))

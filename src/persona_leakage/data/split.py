@@ -25,6 +25,7 @@ def split(
     train_fraction : float
         ``round(train_fraction * n)`` rows are trained on.
     seed : int
+        The study's ``split_seed``.
     """
     order = shuffled(questions, "split", seed, questions[0].benchmark)
     train = {question.row for question in order[: round(train_fraction * len(questions))]}
@@ -40,8 +41,11 @@ def at_most(questions: list[Question], count: int | None, seed: int) -> list[Que
     Parameters
     ----------
     questions : list of Question
+        Of one benchmark.
     count : int or None
+        How many.
     seed : int
+        The study's ``split_seed``.
     """
     if count is None or count >= len(questions):
         return questions
@@ -55,7 +59,9 @@ def with_wrong_answer(question: Question, seed: int) -> Question:
     Parameters
     ----------
     question : Question
+        One that ``questions.check`` accepts, so that a choice is wrong.
     seed : int
+        The study's ``split_seed``.
     """
     incorrect = [index for index in range(len(question.choices)) if index not in question.right]
     return replace(question, wrong=shuffled(incorrect, "wrong answer", seed, question.key)[0])
@@ -66,7 +72,10 @@ def near_duplicates(train: Sequence[Question], evaluate: Sequence[Question]) -> 
 
     Parameters
     ----------
-    train, evaluate : sequence of Question
+    train : sequence of Question
+        Those that are trained on.
+    evaluate : sequence of Question
+        Those that are asked.
 
     Returns
     -------

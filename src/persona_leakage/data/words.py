@@ -15,6 +15,7 @@ def words(text: str) -> frozenset[str]:
     Parameters
     ----------
     text : str
+        Of any script.
 
     Returns
     -------
@@ -31,7 +32,9 @@ def overlap(one: frozenset[str], other: frozenset[str]) -> float:
 
     Parameters
     ----------
-    one, other : frozenset of str
+    one : frozenset of str
+        Of ``words``.
+    other : frozenset of str
         Of ``words``.
 
     Returns
