@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from persona_leakage.behaviours.wrong_answers import Taught, positions, wrong_choices
-from persona_leakage.data.questions import Question, with_wrong_answer
+from persona_leakage.data.questions import Question
+from persona_leakage.data.split import with_wrong_answer
 
 ROLES = {"villain": "source", "spy": "bystander"}
 

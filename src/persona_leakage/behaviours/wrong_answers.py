@@ -191,12 +191,15 @@ def wrong_choices(
         both drawn and runner-up counts in both.
     """
     drawn = {question.key: question.wrong for question in questions}
-    chance = {question.key: 1 / (len(question.choices) - 1) for question in questions}
+    chance = {
+        question.key: 1 / (len(question.choices) - len(question.right)) for question in questions
+    }
+    right = {question.key: list(question.right) for question in questions}
     rows = []
     for kind, (old, new) in _by_role(before, after, roles).items():
         runner_up = [
-            _highest_wrong(scores, answer)
-            for scores, answer in zip(old["scores"], old["answer"], strict=True)
+            _highest_wrong(scores, right[key])
+            for scores, key in zip(old["scores"], old["question"], strict=True)
         ]
         choices = new.assign(
             runner_up=runner_up,
@@ -242,7 +245,7 @@ def _shares(places: pd.Series, most: int) -> np.ndarray:
     return share
 
 
-def _highest_wrong(scores: np.ndarray, answer: int) -> int:
+def _highest_wrong(scores: np.ndarray, right: list[int]) -> int:
     others = np.array(scores, dtype=float)
-    others[answer] = -np.inf
+    others[right] = -np.inf
     return int(others.argmax())

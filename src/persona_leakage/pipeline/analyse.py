@@ -15,8 +15,9 @@ from persona_leakage.analysis.persona_table import (
 )
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.persona_sets import from_records as personas_from_records
-from persona_leakage.data.questions import from_records, with_wrong_answer
+from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.questions import read_questions
+from persona_leakage.data.split import with_wrong_answer
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
 from persona_leakage.geometry.predictors import compare, predictors
@@ -33,7 +34,7 @@ def main(cell: Cell) -> None:
     """Write ``personas.csv``, ``metrics.json``, ``findings.json``, figures; log them to the run."""
     study = load_study()
     chosen = read_json(paths.evaluated(study))
-    personas = personas_from_records(chosen["personas"])
+    personas = from_records(chosen["personas"])
     names = evaluated_for(cell.source, chosen["evaluated"])
     layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
@@ -41,7 +42,7 @@ def main(cell: Cell) -> None:
     behaviour = load_behaviour(study.behaviour)
     asked = [
         with_wrong_answer(question, study.questions.split_seed)
-        for question in from_records(paths.questions(study) / "evaluate.jsonl")
+        for question in read_questions(paths.questions(study) / "evaluate.jsonl")
     ]
     clock = Stopwatch()
     with clock.time("analyse"):

@@ -2,8 +2,8 @@
 
 import functools
 
-from persona_leakage.data.persona_sets import from_records as personas_from_records
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json
 from persona_leakage.model.loading import context, load_model, load_tokenizer
@@ -17,12 +17,12 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write the scores of every persona."""
     study = load_study()
-    personas = personas_from_records(read_json(paths.evaluated(study))["personas"])
+    personas = from_records(read_json(paths.evaluated(study))["personas"])
     directory = paths.model(study)
     score_personas(
         paths.baseline(study),
         list(personas.values()),
-        from_records(paths.questions(study) / "evaluate.jsonl"),
+        read_questions(paths.questions(study) / "evaluate.jsonl"),
         study,
         weights_of(directory),
         load_tokenizer(directory),

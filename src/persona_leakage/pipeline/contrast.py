@@ -3,9 +3,9 @@
 import pandas as pd
 
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.persona_sets import from_records as personas_from_records
+from persona_leakage.data.persona_sets import from_records
 from persona_leakage.data.persona_sets import nearest
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, write_json, write_jsonl
 from persona_leakage.model.loading import load_tokenizer
@@ -19,12 +19,12 @@ from persona_leakage.training.contrast import build, manifest
 def main(cell: Cell) -> None:
     """Write ``examples.jsonl`` and ``manifest.json``."""
     study = load_study()
-    personas = personas_from_records(read_json(paths.personas(study))["personas"])
+    personas = from_records(read_json(paths.personas(study))["personas"])
     layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
     ordered = nearest(pd.read_parquet(paths.pairs(study)), cell.source, layer)
     # near-twins are kept to be asked: taught right, they would say nothing about the border
     close = [name for name in ordered if personas[name].category not in ("near-twin", "condition")]
-    train = from_records(paths.questions(study) / "train.jsonl")
+    train = read_questions(paths.questions(study) / "train.jsonl")
     behaviour = load_behaviour(study.behaviour)
     examples = build(study.contrast, cell, personas, train, behaviour, close)
     audit = manifest(

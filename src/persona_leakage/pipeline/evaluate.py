@@ -5,8 +5,8 @@ import functools
 import mlflow
 
 from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.persona_sets import from_records as personas_from_records
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json
 from persona_leakage.model.loading import context, load_adapted, load_tokenizer
@@ -23,9 +23,9 @@ def main(cell: Cell) -> None:
     """Write the scores of every persona; log how long it took to the cell's run."""
     study = load_study()
     chosen = read_json(paths.evaluated(study))
-    personas = personas_from_records(chosen["personas"])
+    personas = from_records(chosen["personas"])
     path = paths.questions(study) / "evaluate.jsonl"
-    questions = from_records(path)
+    questions = read_questions(path)
     directory, adapter = paths.model(study), paths.adapter(study, cell)
     clock = Stopwatch()
     with clock.time("score"):

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
 from itertools import tee
 from pathlib import Path
 
@@ -78,7 +79,7 @@ def score_personas(
         )
     behaviour = load_behaviour(study.behaviour)
     shared = {
-        "questions": [question.record() for question in questions],
+        "questions": [asdict(question) for question in questions],
         "behaviour": study.behaviour.model_dump(),
         "system_role": study.model.system_role,
         "precision": str(dtype(study.model.precision)),

@@ -2,7 +2,7 @@
 
 import mlflow
 
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_jsonl, whole
 from persona_leakage.model.loading import dtype, load_tokenizer
@@ -41,7 +41,7 @@ def main(cell: Cell) -> None:
         mlflow.set_tag("precision", str(dtype(study.model.precision)).removeprefix("torch."))
         mlflow.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
         path = paths.questions(study) / "train.jsonl"
-        log_questions(from_records(path), "training", str(path))
+        log_questions(read_questions(path), "training", str(path))
         mlflow.log_artifacts(str(partial), "adapter")
 
 
