@@ -31,8 +31,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import is_liger_kernel_available
 
-from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.benchmarks import load_benchmark
+from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.scoring import (

@@ -96,6 +96,7 @@ def study_in_small(tmp_path, monkeypatch, model_folder):
     store.mkdir()
     (store / "params.yaml").write_text(yaml.safe_dump(params))
     (store / "data").symlink_to(CATALOG)
+    (store / "snapshots").mkdir()
     (store / "reference").symlink_to(ROOT / "reference")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     return store

@@ -46,7 +46,7 @@ def paper_in_small(tmp_path, monkeypatch):
         "precision": "float32",
     }
     params["questions"] |= {
-        "snapshots": {"arc_challenge": str(ARC)},
+        "snapshots": {"arc_challenge": "snapshots/arc_challenge"},
         "max_train": 40,
         "max_evaluate": 40,
     }
@@ -60,6 +60,8 @@ def paper_in_small(tmp_path, monkeypatch):
     params["similarity"] = {"layer": 0.714}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     (tmp_path / "data").symlink_to(ROOT / "catalog")
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots" / "arc_challenge").symlink_to(ARC)
     (tmp_path / "reference").symlink_to(ROOT / "reference")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")

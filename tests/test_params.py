@@ -64,3 +64,12 @@ def test_rank_stabilised_scaling_is_what_the_original_ran():
     lora = load_study(ROOT / "studies" / "paper.yaml").train.lora
     assert lora.scaling == pytest.approx(11.3, abs=0.02)
     assert lora.model_copy(update={"rank_stabilised": False}).scaling == 2.0
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/arc", "../shared/arc", "snapshots/../arc", "arc"])
+def test_a_snapshot_that_dvc_would_not_watch_is_refused(path, tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["questions"]["snapshots"] = {"arc_challenge": path}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(InputError, match="put it into the folder snapshots"):
+        load_study(tmp_path / "params.yaml")

@@ -14,8 +14,7 @@ from persona_leakage.analysis.persona_table import (
     roles,
 )
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import evaluated_for, from_records
 from persona_leakage.data.questions import read_questions
 from persona_leakage.data.split import with_wrong_answer
 from persona_leakage.errors import command

@@ -3,8 +3,7 @@
 import pandas as pd
 
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.persona_sets import from_records
-from persona_leakage.data.persona_sets import nearest
+from persona_leakage.data.persona_sets import from_records, nearest
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, write_json, write_jsonl

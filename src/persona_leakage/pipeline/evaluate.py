@@ -4,8 +4,7 @@ import functools
 
 import mlflow
 
-from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import evaluated_for, from_records
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
 from persona_leakage.files import read_json

@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -61,7 +61,8 @@ class Questions(Section):
     """Which questions are trained on and which are asked.
 
     A benchmark in both lists is split by row; one that is only evaluated is asked whole.
-    ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository.
+    ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository, in the folder
+    ``snapshots``, which dvc.yaml watches.
     """
 
     train: Annotated[list[Name], Field(min_length=1)]
@@ -71,6 +72,18 @@ class Questions(Section):
     max_train: Positive | None = None
     max_evaluate: Positive | None = None
     snapshots: dict[Name, str] = {}
+
+    @field_validator("snapshots")
+    @classmethod
+    def _watched(cls, snapshots: dict[str, str]) -> dict[str, str]:
+        for name, path in snapshots.items():
+            parts = PurePath(path).parts
+            if parts[:1] not in (("snapshots",), ("data",)) or ".." in parts:
+                raise ValueError(
+                    f"{name} is at {path!r}; put it into the folder snapshots, so that a change of "
+                    "it is noticed"
+                )
+        return snapshots
 
 
 class BehaviourChoice(BaseModel):
