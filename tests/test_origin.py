@@ -9,6 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
+import yaml
 from conftest import CATALOG, ROOT, make_tokenizer
 from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
@@ -162,6 +163,44 @@ def pieces(tmp_path: Path, monkeypatch, count: int = 11) -> tuple[WheelOrigin, l
         kind="wheel", package=list(packages), file="part*.bin", sha256=digest(file)
     )
     return origin, [tmp_path / files[1] for files in packages.values()]
+
+
+# what a study may say
+
+
+def written(tmp_path: Path, origin: dict) -> Path:
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+    content["model"]["origin"] = origin
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+    return tmp_path / "params.yaml"
+
+
+def test_a_package_may_be_one_name_or_several(tmp_path):
+    rest = {"kind": "wheel", "file": "part*.bin", "sha256": "0" * 64}
+    one = load_study(written(tmp_path, rest | {"package": "a"})).model.origin
+    two = load_study(written(tmp_path, rest | {"package": ["b", "a"]})).model.origin
+    assert (one.package, two.package) == (["a"], ["b", "a"])
+
+
+@pytest.mark.parametrize(
+    ("origin", "sentence"),
+    [
+        ({"kind": "gguf"}, "model.origin.kind is 'gguf'; allowed are wheel, hub_file, local_file,"),
+        ({"path": "x"}, "the key model.origin.kind is missing; allowed are wheel, hub_file"),
+        (
+            {"kind": "local_file", "path": "x", "sha256": "0" * 64, "file": "y"},
+            "unknown key model.origin.file; allowed there are kind, path, sha256",
+        ),
+        ({"kind": "local_file", "path": "x"}, "the key model.origin.sha256 is missing"),
+        (
+            {"kind": "wheel", "package": [], "file": "x", "sha256": "0" * 64},
+            r"model.origin.package is \[\]: .* at least 1",
+        ),
+    ],
+)
+def test_an_origin_that_says_too_little_or_too_much_is_refused(origin, sentence, tmp_path):
+    with pytest.raises(InputError, match=sentence):
+        load_study(written(tmp_path, origin))
 
 
 # where it is

@@ -270,6 +270,11 @@ def _sentence(path: Path, fault: Any) -> str:
     if fault["type"] == "extra_forbidden":
         allowed = _section(fault["loc"][:-1]).model_fields
         return f"{path}: unknown key {key}; allowed there are {', '.join(allowed)}"
+    if fault["type"] == "union_tag_invalid":
+        tag = fault["ctx"]["tag"]
+        return f"{path}: {key}.kind is {tag!r}; allowed are {', '.join(ORIGINS)}"
+    if fault["type"] == "union_tag_not_found":
+        return f"{path}: the key {key}.kind is missing; allowed are {', '.join(ORIGINS)}"
     if fault["type"] == "missing":
         return f"{path}: the key {key} is missing; studies/ has complete examples"
     return f"{path}: {key} is {fault['input']!r}: {fault['msg']}"
