@@ -44,8 +44,8 @@ def test_an_unknown_variant_is_named_with_those_that_are_allowed(tmp_path):
 
 
 def test_a_missing_key_is_named(tmp_path):
-    path = changed(tmp_path, lambda c: c.pop("scoring"))
-    with pytest.raises(InputError, match="the key scoring is missing"):
+    path = changed(tmp_path, lambda c: c.pop("behaviour"))
+    with pytest.raises(InputError, match="the key behaviour is missing"):
         load_study(path)
 
 

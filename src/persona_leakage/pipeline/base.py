@@ -1,7 +1,8 @@
 """Fetch the base model."""
 
 from persona_leakage.errors import command
-from persona_leakage.model.loading import fetch
+from persona_leakage.model.kernels import settle
+from persona_leakage.model.origin import fetch
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.weights import note_weights
 from persona_leakage.study.parameters import load_study
@@ -10,6 +11,7 @@ from persona_leakage.study.parameters import load_study
 @command
 def main() -> None:
     """Write the model folder, and the hashes of its weights."""
+    settle()
     study = load_study()
     directory = paths.model(study)
     fetch(study.model.origin, directory)

@@ -8,7 +8,15 @@ from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from persona_leakage.errors import InputError
 
@@ -24,21 +32,52 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
 class WheelOrigin(Section):
-    """A GGUF file inside an installed wheel; the lock checks the wheel, ``sha256`` the file."""
+    """A GGUF file inside installed wheels, in one piece or in several.
+
+    ``package`` is one name, or as many as there are pieces, in the order in which they are joined;
+    ``file`` is the name of what is taken from each, with ``*`` where the pieces' names differ.
+    ``sha256`` is that of the whole.
+    """
 
     kind: Literal["wheel"]
-    package: str
+    package: Annotated[
+        list[str],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+        Field(min_length=1),
+    ]
     file: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+
+
+class HubFileOrigin(Section):
+    """A GGUF file in a Hugging Face repository at a pinned commit."""
+
+    kind: Literal["hub_file"]
+    repo: str
+    revision: Commit
+    file: str
+    sha256: Sha256
+
+
+class LocalFileOrigin(Section):
+    """A GGUF file on this machine."""
+
+    kind: Literal["local_file"]
+    path: str
+    sha256: Sha256
 
 
 class HubOrigin(Section):
-    """A Hugging Face repository at a pinned commit."""
+    """A Hugging Face repository at a pinned commit: its configuration, safetensors, tokenizer."""
 
     kind: Literal["hub"]
     repo: str
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    revision: Commit
 
 
 class FolderOrigin(Section):
@@ -48,11 +87,22 @@ class FolderOrigin(Section):
     path: str
 
 
+GgufOrigin = WheelOrigin | HubFileOrigin | LocalFileOrigin
+Origin = GgufOrigin | HubOrigin | FolderOrigin
+ORIGINS: dict[str, type[Section]] = {
+    "wheel": WheelOrigin,
+    "hub_file": HubFileOrigin,
+    "local_file": LocalFileOrigin,
+    "hub": HubOrigin,
+    "folder": FolderOrigin,
+}
+
+
 class Model(Section):
     """The base model. ``system_role``: ``merge`` puts the persona before the user's text."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    origin: Annotated[WheelOrigin | HubOrigin | FolderOrigin, Field(discriminator="kind")]
+    origin: Annotated[Origin, Field(discriminator="kind")]
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     system_role: Literal["template", "merge"] = "template"
 
@@ -244,25 +294,25 @@ def load_study(path: str | Path = "params.yaml") -> Study:
 
 def _sentence(path: Path, fault: Any) -> str:
     # pydantic puts the tag of a union's branch into the location: no key of the file
-    key = ".".join(str(part) for part in fault["loc"] if part not in ("wheel", "hub", "folder"))
+    key = ".".join(str(part) for part in fault["loc"] if part not in ORIGINS)
     if fault["type"] == "extra_forbidden":
         allowed = _section(fault["loc"][:-1]).model_fields
         return f"{path}: unknown key {key}; allowed there are {', '.join(allowed)}"
+    if fault["type"] == "union_tag_invalid":
+        tag = fault["ctx"]["tag"]
+        return f"{path}: {key}.kind is {tag!r}; allowed are {', '.join(ORIGINS)}"
+    if fault["type"] == "union_tag_not_found":
+        return f"{path}: the key {key}.kind is missing; allowed are {', '.join(ORIGINS)}"
     if fault["type"] == "missing":
         return f"{path}: the key {key} is missing; studies/ has complete examples"
     return f"{path}: {key} is {fault['input']!r}: {fault['msg']}"
 
 
 def _section(location: tuple[Any, ...]) -> type[BaseModel]:
-    origins: dict[str, type[BaseModel]] = {
-        "wheel": WheelOrigin,
-        "hub": HubOrigin,
-        "folder": FolderOrigin,
-    }
     section: type[BaseModel] = Study
     for part in location:
-        if part in origins:
-            section = origins[part]
+        if part in ORIGINS:
+            section = ORIGINS[part]
         elif part != "origin":
             annotation = section.model_fields[part].annotation
             assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
