@@ -3,8 +3,6 @@
 import functools
 from contextlib import ExitStack
 
-import mlflow
-
 from persona_leakage.behaviours.evaluation import evaluate
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.persona_sets import evaluated_for
@@ -15,7 +13,8 @@ from persona_leakage.model.loading import load_adapted, load_tokenizer
 from persona_leakage.model.processes import devices, scorer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.tracking import Stopwatch, cell_run, log_questions
+from persona_leakage.pipeline.tracking import Stopwatch, cell_run
+from persona_leakage.pipeline.upload import log_evaluation
 from persona_leakage.study.parameters import Cell, load_study
 
 
@@ -26,14 +25,13 @@ def main(cell: Cell) -> None:
     personas = load_personas(paths.CATALOG)
     chosen = read_json(paths.similarity(study) / "personas.json")
     evaluated = evaluated_for(cell.source, chosen["evaluated"])
-    path = paths.questions(study) / "evaluate.jsonl"
-    questions = from_records(path)
+    questions = from_records(paths.questions(study) / "evaluate.jsonl")
     directory = paths.model(study)
     clock = Stopwatch()
     load = functools.partial(
         load_adapted, directory, paths.adapter(study, cell), study.model.precision
     )
-    with cell_run(study, cell), ExitStack() as stack:
+    with cell_run(study, cell) as run, ExitStack() as stack:
         with clock.time("load_adapted"):
             score = stack.enter_context(scorer(load, devices()))
         with clock.time("score"):
@@ -47,8 +45,8 @@ def main(cell: Cell) -> None:
         with whole(paths.scores(study, cell)) as partial:
             scores.to_parquet(partial, index=False)
         clock.rate("score", int(scores["tokens"].sum()))
-        mlflow.log_metrics(clock.parts)
-        log_questions(questions, "evaluation", str(path))
+        run.log_metrics(clock.parts)
+        log_evaluation(run, study)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -11,8 +9,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import Cell as Cell
+from persona_leakage.study.cell import Name, Seed, Variant
+from persona_leakage.study.cell import dose as dose
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -124,17 +124,13 @@ class Neighbourhood(Section):
     neighbours: Positive
 
 
-VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor")
-_DOSE = re.compile(r"^dose_([1-9]\d*)$")
-
-
 class Study(Section):
     """All parameters of a study."""
 
     study: Name
     sources: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[NonNegative], Field(min_length=1)]
-    variants: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    variants: Annotated[list[Variant], Field(min_length=1)]
     personas: Literal["core", "full"] | Neighbourhood | list[Name]
     model: Model
     questions: Questions
@@ -150,16 +146,6 @@ class Study(Section):
             raise ValueError("each may be there once")
         return values
 
-    @field_validator("variants")
-    @classmethod
-    def _known(cls, values: list[str]) -> list[str]:
-        for value in values:
-            if value not in VARIANTS and not _DOSE.match(value):
-                raise ValueError(
-                    f"{value!r} is no variant; allowed are {', '.join(VARIANTS)} and dose_N"
-                )
-        return values
-
     @model_validator(mode="after")
     def _anchored(self) -> "Study":
         if self.contrast.bystanders == [] and self.contrast.per_bystander:
@@ -170,25 +156,6 @@ class Study(Section):
         """Identify what a cell is computed from: everything but which cells there are."""
         content = self.model_dump(exclude={"sources", "seeds", "variants"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def dose(variant: str) -> int | None:
-    """Number of positives that a ``dose_N`` variant asks for, ``None`` for the others."""
-    match = _DOSE.match(variant)
-    return int(match[1]) if match else None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One (source, seed, variant) of a study."""
-
-    source: str
-    seed: int
-    variant: str
-
-    def __str__(self) -> str:
-        # the name that DVC gives to the cell's stages
-        return f"{self.source}-{self.seed}-{self.variant}"
 
 
 def load_study(path: str | Path = "params.yaml") -> Study:

@@ -1,5 +1,6 @@
 """Contrastive LoRA fine-tuning with TRL: the recipe, the trainer it builds, the loss curve."""
 
+import json
 import math
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from persona_leakage.training.contrast import Example
 from persona_leakage.training.processor_lora import lighten
 
 Row = Mapping[str, Any]  # a row of ``dataset``
+CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 IGNORED = -100  # the label that carries no loss, as torch's cross entropy has it
 
 
@@ -299,10 +301,28 @@ def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
     """Run the trainer and save the adapter as safetensors."""
     trainer.train()
     trainer.model.save_pretrained(adapter)
+    described = Path(adapter) / "adapter_config.json"
+    described.write_text(canonical(described.read_text(encoding="utf-8")), encoding="utf-8")
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    return Trained(curve[columns], trainable)
+    return Trained(curve[list(CURVE)], trainable)
+
+
+def canonical(config: str) -> str:
+    """Sort the lists of words in an adapter's configuration: peft writes sets in any order.
+
+    Parameters
+    ----------
+    config : str
+        JSON of an object.
+    """
+    content = {
+        name: sorted(value)
+        if isinstance(value, list) and all(isinstance(word, str) for word in value)
+        else value
+        for name, value in json.loads(config).items()
+    }
+    return json.dumps(content, indent=2, sort_keys=True)
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
