@@ -23,22 +23,49 @@ def git(*arguments):
     subprocess.run(["git", *arguments], check=True, capture_output=True)
 
 
+START = """
+import sys
+from persona_leakage.pipeline.tracking import cell_run
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
+study = load_study(sys.argv[1]).model_copy(update={"study": "first"})
+with cell_run(study, Cell("villain", int(sys.argv[2]), "contrastive")) as run:
+    run.log_metrics({"source_delta": 1})
+"""
+
+
 @pytest.fixture(scope="session")
-def empty_store(tmp_path_factory):
-    """A store that MLflow has made: making one takes seconds, copying it none."""
-    file = tmp_path_factory.mktemp("store") / "mlflow.db"
-    MlflowClient(f"sqlite:///{file}").search_experiments()
-    return file
+def first_starts(tmp_path_factory):
+    """Two processes at once on no store: the store, and what they said. Making one takes long."""
+    folder = tmp_path_factory.mktemp("first")
+    (folder / ".mlflow.db.partial").write_bytes(b"left by a kill")
+    named = {name: v for name, v in os.environ.items() if not name.startswith("MLFLOW_")}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, str(ROOT / "params.yaml"), seed],
+            cwd=folder,
+            env={**named, "PYTHONPATH": str(ROOT / "src")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    return folder / "mlflow.db", [process.communicate()[1] for process in both]
+
+
+@pytest.fixture(scope="session")
+def made_store(first_starts):
+    return first_starts[0]
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch, empty_store):
+def folder(tmp_path, monkeypatch, made_store):
     """A project's folder with a store of its own."""
     for name in os.environ:
         if name.startswith("MLFLOW_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    shutil.copy(made_store, tmp_path / "mlflow.db")
     return tmp_path
 
 
@@ -214,32 +241,13 @@ def test_a_moved_project_keeps_its_artifacts_and_writes_beside_itself(
     ]
 
 
-START = """
-from persona_leakage.pipeline.tracking import cell_run
-from persona_leakage.study.cell import Cell
-from persona_leakage.study.parameters import load_study
-import sys
-with cell_run(load_study(sys.argv[1]), Cell("villain", int(sys.argv[2]), "contrastive")) as run:
-    run.log_metrics({"source_delta": 1})
-"""
-
-
-def test_two_first_starts_on_a_new_store_both_log(folder, study):
-    (folder / "mlflow.db").unlink()
-    (folder / ".mlflow.db.partial").write_bytes(b"left by a kill")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-    both = [
-        subprocess.Popen(
-            [sys.executable, "-c", START, str(ROOT / "params.yaml"), seed],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for seed in ("1", "2")
-    ]
-    assert [process.communicate()[1] for process in both] == ["", ""]
-    assert {run.data.params["seed"] for run in runs(study)} == {"1", "2"}
-    assert {run.info.status for run in runs(study)} == {"FINISHED"}
+def test_two_first_starts_on_a_new_store_both_log(first_starts):
+    file, told = first_starts
+    assert told == ["", ""]
+    made = MlflowClient(f"sqlite:///{file}")
+    found = made.search_runs([made.get_experiment_by_name("first").experiment_id])
+    assert {run.data.params["seed"] for run in found} == {"1", "2"}
+    assert {run.info.status for run in found} == {"FINISHED"}
 
 
 class Broken(BaseHTTPRequestHandler):
@@ -353,9 +361,9 @@ def test_a_queued_experiment_tracks_into_the_project_not_its_workspace(folder, s
 
 
 def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
-    folder, study, tmp_path_factory, empty_store, monkeypatch
+    folder, study, tmp_path_factory, made_store, monkeypatch
 ):
-    elsewhere = shutil.copy(empty_store, tmp_path_factory.mktemp("home") / "mlflow.db")
+    elsewhere = shutil.copy(made_store, tmp_path_factory.mktemp("home") / "mlflow.db")
     away = MlflowClient(f"sqlite:///{elsewhere}")
     launch = away.create_run("0", tags={"mlflow.source.name": f"file://{folder}"}).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", launch)

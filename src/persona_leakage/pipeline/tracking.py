@@ -139,7 +139,11 @@ def _relocate(file: Path, location: str) -> None:
     new = str(file.parent)
     if not found or local_file_uri_to_path(old) == new:
         return
-    columns = {"experiments": "artifact_location", "runs": "artifact_uri"}
+    columns = {
+        "experiments": "artifact_location",
+        "runs": "artifact_uri",
+        "logged_models": "artifact_location",
+    }
     with closing(sqlite3.connect(file, timeout=30)) as store, store:
         for table, column in columns.items():
             store.execute(
