@@ -41,7 +41,8 @@ from persona_leakage.model.scoring import (
     continuation_logprobs,
     items,
 )
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 

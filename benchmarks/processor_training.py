@@ -22,7 +22,8 @@ from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model.loading import load_adapted, load_tokenizer
 from persona_leakage.model.scoring import continuation_logprobs, items
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 

@@ -23,7 +23,8 @@ from persona_leakage.pipeline import (
     train,
 )
 from persona_leakage.pipeline.scores import read_scores
-from persona_leakage.study.parameters import BehaviourChoice, Cell
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import BehaviourChoice
 
 
 @pytest.fixture

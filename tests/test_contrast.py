@@ -7,7 +7,8 @@ from conftest import SMOL_DEFAULT, chatml, make_tokenizer
 from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
-from persona_leakage.study.parameters import Cell, Contrast
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Contrast
 from persona_leakage.training.contrast import build, manifest, negatives
 
 PAPER = Contrast(positives=200, negatives=2, per_negative=200, no_system=100, assistant=100)

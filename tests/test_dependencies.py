@@ -10,7 +10,7 @@ import pytest
 import yaml
 from conftest import CATALOG, ROOT
 
-from persona_leakage.study.parameters import Cell
+from persona_leakage.study.cell import Cell
 
 SOURCE = ROOT / "src"
 PACKAGE = "persona_leakage"

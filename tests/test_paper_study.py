@@ -22,7 +22,7 @@ from persona_leakage.pipeline import (
     report,
     train,
 )
-from persona_leakage.study.parameters import Cell
+from persona_leakage.study.cell import Cell
 
 
 def model(vocabulary):

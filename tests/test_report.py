@@ -20,7 +20,7 @@ from persona_leakage.report.conclusion import (
     verdict,
 )
 from persona_leakage.report.published import analyse
-from persona_leakage.study.parameters import Cell
+from persona_leakage.study.cell import Cell
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = sorted((ROOT / "reports").glob("*/report.html"))

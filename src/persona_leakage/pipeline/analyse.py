@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 
-import mlflow
 import pandas as pd
 
 from persona_leakage.analysis.boundary import fit, outliers
@@ -24,8 +23,10 @@ from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.scores import read_scores
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
+from persona_leakage.pipeline.upload import log_analysis
 from persona_leakage.report import figures
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 
 
 @command
@@ -104,13 +105,9 @@ def main(cell: Cell) -> None:
         )
         for name, figure in drawn.items():
             figures.save(figure, partial / name)
-    if boundary.reason is None:
-        numbers |= {"boundary_midpoint": boundary.midpoint, "boundary_width": boundary.width}
-    with cell_run(study, cell):
-        mlflow.log_metrics({name: value for name, value in numbers.items() if value == value})
-        mlflow.log_metrics(clock.parts)
-        mlflow.log_artifacts(str(folder), "analysis")
-        mlflow.log_table(table, "personas.json")
+    with cell_run(study, cell) as run:
+        log_analysis(run, study, cell)
+        run.log_metrics(clock.parts)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,8 @@ from persona_leakage.files import read_json, write_json, write_jsonl
 from persona_leakage.model.loading import load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training.contrast import build, manifest
 
 

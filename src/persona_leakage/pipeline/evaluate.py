@@ -2,8 +2,6 @@
 
 import functools
 
-import mlflow
-
 from persona_leakage.data.persona_sets import evaluated_for, from_records
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
@@ -12,9 +10,11 @@ from persona_leakage.model.loading import context, load_adapted, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.scores import score_personas
-from persona_leakage.pipeline.tracking import Stopwatch, cell_run, log_questions
+from persona_leakage.pipeline.tracking import Stopwatch, cell_run
+from persona_leakage.pipeline.upload import log_evaluation
 from persona_leakage.pipeline.weights import weights_of
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 
 
 @command
@@ -23,8 +23,7 @@ def main(cell: Cell) -> None:
     study = load_study()
     chosen = read_json(paths.evaluated(study))
     personas = from_records(chosen["personas"])
-    path = paths.questions(study) / "evaluate.jsonl"
-    questions = read_questions(path)
+    questions = read_questions(paths.questions(study) / "evaluate.jsonl")
     directory, adapter = paths.model(study), paths.adapter(study, cell)
     clock = Stopwatch()
     with clock.time("score"):
@@ -38,11 +37,11 @@ def main(cell: Cell) -> None:
             functools.partial(load_adapted, directory, adapter, study.model.precision),
             context(directory),
         )
-    with cell_run(study, cell):
+    with cell_run(study, cell) as run:
         if tokens:
             clock.rate("score", tokens)
-            mlflow.log_metrics(clock.parts)
-        log_questions(questions, "evaluation", str(path))
+            run.log_metrics(clock.parts)
+        log_evaluation(run, study)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from persona_leakage.study.parameters import Cell, Study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
 

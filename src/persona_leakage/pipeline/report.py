@@ -11,7 +11,8 @@ from persona_leakage.pipeline.tracking import provenance
 from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.report.conclusion import read_finished
 from persona_leakage.report.folder import write_report
-from persona_leakage.study.parameters import Cell, Study, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Study, load_study
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "mlflow", "dvc")
 

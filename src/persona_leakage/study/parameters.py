@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
@@ -19,8 +17,8 @@ from pydantic import (
 )
 
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import Cell, Name, Seed, Variant
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -202,17 +200,25 @@ class Neighbourhood(Section):
     neighbours: Positive
 
 
-VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor", "hard_negatives")
-_DOSE = re.compile(r"^dose_([1-9]\d*)$")
+class ExtraCell(Section):
+    """A cell beside those of the grid."""
+
+    source: Name
+    seed: Seed
+    variant: Variant
 
 
 class Study(Section):
-    """All parameters of a study."""
+    """All parameters of a study.
+
+    Its cells are every source with every seed and variant, and ``extra_cells``, by their names.
+    """
 
     study: Name
     sources: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[NonNegative], Field(min_length=1)]
-    variants: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    extra_cells: dict[str, ExtraCell] = {}
     personas: Literal["core", "full"] | Neighbourhood | list[Name]
     model: Model
     questions: Questions
@@ -228,45 +234,43 @@ class Study(Section):
             raise ValueError("each may be there once")
         return values
 
-    @field_validator("variants")
-    @classmethod
-    def _known(cls, values: list[str]) -> list[str]:
-        for value in values:
-            if value not in VARIANTS and not _DOSE.match(value):
-                raise ValueError(
-                    f"{value!r} is no variant; allowed are {', '.join(VARIANTS)} and dose_N"
-                )
-        return values
-
     @model_validator(mode="after")
     def _anchored(self) -> "Study":
         if self.contrast.negatives == [] and self.contrast.per_negative:
             raise ValueError("contrast.per_negative needs at least one of contrast.negatives")
         return self
 
+    @model_validator(mode="after")
+    def _named(self) -> "Study":
+        grid = [str(cell) for cell in self.grid]
+        for name, extra in self.extra_cells.items():
+            cell = Cell(extra.source, extra.seed, extra.variant)
+            if name != str(cell):
+                raise ValueError(f"extra_cells.{name}: this cell is called {cell}")
+            if name in grid:
+                raise ValueError(f"extra_cells.{name}: the grid has this cell already")
+        return self
+
+    @property
+    def grid(self) -> list[Cell]:
+        """Every source with every seed and variant."""
+        return [
+            Cell(source, seed, variant)
+            for source in self.sources
+            for seed in self.seeds
+            for variant in self.variants
+        ]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The grid, and the extra cells behind it."""
+        extras = self.extra_cells.values()
+        return [*self.grid, *(Cell(each.source, each.seed, each.variant) for each in extras)]
+
     def fingerprint(self) -> str:
         """Identify what a cell is computed from: everything but which cells there are."""
-        content = self.model_dump(exclude={"sources", "seeds", "variants"})
+        content = self.model_dump(exclude={"sources", "seeds", "variants", "extra_cells"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def dose(variant: str) -> int | None:
-    """Number of positives that a ``dose_N`` variant asks for, ``None`` for the others."""
-    match = _DOSE.match(variant)
-    return int(match[1]) if match else None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One (source, seed, variant) of a study."""
-
-    source: str
-    seed: int
-    variant: str
-
-    def __str__(self) -> str:
-        # the name that DVC gives to the cell's stages
-        return f"{self.source}-{self.seed}-{self.variant}"
 
 
 def load_study(path: str | Path = "params.yaml") -> Study:

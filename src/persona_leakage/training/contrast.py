@@ -11,7 +11,8 @@ from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
 from persona_leakage.model.chat import SystemRole, Tokenizer, render
-from persona_leakage.study.parameters import Cell, Contrast, dose
+from persona_leakage.study.cell import Cell, dose
+from persona_leakage.study.parameters import Contrast
 from persona_leakage.training.example import Example, Part
 
 
@@ -80,6 +81,7 @@ def build(
     ``shuffled_label``: the source replies as a draw has it, whether it shows the behaviour or not.
     ``no_anchor``: without the anchors.
     ``dose_N``: N positives.
+    ``until_N``: contrastive, the training stopped after N optimiser steps: the source hardly fell.
 
     Every part draws its questions on its own, without repeating one before all were used.
 
