@@ -128,7 +128,8 @@ def test_the_stages_of_a_cell_add_to_one_run(folder, study):
 
 def test_other_parameters_make_another_run(folder, study):
     trained(study, [2.0, 1.0])
-    trained(study.model_copy(update={"scoring": "label"}), [2.0, 1.0])
+    longer = study.train.model_copy(update={"epochs": 9})
+    trained(study.model_copy(update={"train": longer}), [2.0, 1.0])
     assert len(runs(study)) == 2
 
 
