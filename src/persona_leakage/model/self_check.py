@@ -67,11 +67,12 @@ def check_fast_path(model: CausalLM, tokenizer: Tokenizer) -> None:
 
 def _scoring(model: CausalLM, words: list[int]) -> Iterator[tuple[str, float]]:
     third = len(words) // 3
-    opening, ways = words[:third], [words[third : third + 1], words[third + 1 : third + 2]]
-    labels = [Item([*opening, *words[a:b]], ways) for a, b in ((20, 26), (30, 31))]
-    yield "labels", _difference(model, labels)
-    texts = [words[third : third + 4], words[third + 4 : third + 6], words[third + 6 : third + 7]]
-    branched = [Item([*opening, *words[a:b]], texts) for a, b in ((20, 26), (30, 31))]
+    opening, rest = words[:third], words[third:]
+    prompts = [[*opening, *rest[:6]], [*opening, *rest[6:7]]]
+    # one token, as labels have: rows without branches
+    yield "labels", _difference(model, [Item(prompt, [rest[8:9]]) for prompt in prompts])
+    texts = [rest[8:12], rest[12:14]]
+    branched = [Item(prompt, texts) for prompt in prompts]
     yield "texts", _difference(model, branched)
     window, longest = sharing_limit(model), context(model.config) or math.inf
     feasible = LONGEST_ON_CPU if model.device.type == "cpu" else math.inf
