@@ -20,7 +20,7 @@ from persona_leakage.model.shared_prefix import IGNORED
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 
-LAYERS = 4
+LAYERS = 2
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
 NARROW = {"head_dim": 8, "sliding_window": 16}  # a window shorter than every prompt
 WIDE = {"head_dim": 8, "sliding_window": 4096}
@@ -59,6 +59,7 @@ KINDS = {
     "qwen3-next": (
         "Qwen3Next",
         {"head_dim": 8, "shared_expert_intermediate_size": 16, **EXPERTS}
+        | {"layer_types": ["linear_attention", "full_attention"]}
         | {"linear_num_value_heads": 4, "linear_num_key_heads": 2}
         | {"linear_key_head_dim": 8, "linear_value_head_dim": 8},
     ),
@@ -125,8 +126,14 @@ def test_beginnings_are_shared_exactly_where_every_layer_can(kind, model):
         assert limit >= 4096
 
 
-def test_the_self_check_accepts_what_is_right(model, tokenizer):
-    check_fast_path(model, tokenizer)
+def test_the_self_check_accepts_what_is_right_and_says_how_it_is_served(kind, model, tokenizer):
+    said = check_fast_path(model, tokenizer)
+    if kind in NEVER:
+        assert "for each anew" in said
+    elif sharing_limit(model) < 1e6:
+        assert f"up to {sharing_limit(model)} tokens" in said
+    else:
+        assert said == "What prompts begin with is computed once."
 
 
 def test_training_has_the_loss_of_plain_forwards_and_its_adapter_merges(

@@ -257,9 +257,10 @@ def _forward(
         else:
             given["attention_mask"] = additive(visible(rows, shared, device), model.dtype)
     with _last_mlp_at(model, places, ids.shape), _head_at(model, places), attention:
-        logits = model(**given, use_cache=cache is not None).logits[0].float()
-    found = logits[inverse, _sent(torch.tensor(targets), device)]
-    return found - torch.logsumexp(logits, dim=-1)[inverse]
+        logits = model(**given, use_cache=cache is not None).logits[0]
+    # in float32 from here on, a piece at a time: a batch's logits are the largest tensor of all
+    norms = torch.cat([torch.logsumexp(part.float(), dim=-1) for part in logits.split(512)])
+    return logits[inverse, _sent(torch.tensor(targets), device)].float() - norms[inverse]
 
 
 def _sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
