@@ -11,19 +11,21 @@ from persona_leakage.analysis.persona_table import (
     by_category,
     headline,
     persona_table,
-    roles,
 )
+from persona_leakage.analysis.prediction import compare
+from persona_leakage.analysis.roles import roles
 from persona_leakage.behaviours.error_modes import positions, wrong_choices
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.persona_sets import evaluated_for
 from persona_leakage.data.questions import from_records, with_wrong_answer
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
-from persona_leakage.geometry.predictors import compare, predictors
+from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
 from persona_leakage.report import figures
+from persona_leakage.report.published import ACCURACY
 from persona_leakage.study.parameters import Cell, load_study
 
 
@@ -36,6 +38,7 @@ def main(cell: Cell) -> None:
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
     negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
     evaluated = [catalog[name] for name in evaluated_for(cell.source, chosen["evaluated"])]
+    measured = [catalog[name] for name in chosen["measured"]]
     asked = [
         with_wrong_answer(question, study.questions.split_seed)
         for question in from_records(paths.questions(study) / "evaluate.jsonl")
@@ -44,25 +47,27 @@ def main(cell: Cell) -> None:
     with clock.time("analyse"):
         pairs = pd.read_parquet(paths.similarity(study) / "pairs.parquet")
         towards = pairs[(pairs["layer"] == chosen["layer"]) & (pairs["source"] == cell.source)]
-        before = pd.read_parquet(paths.baseline(study))
-        after = pd.read_parquet(paths.scores(study, cell))
+        before, after = (
+            scores.assign(outcome=scores["correct"].astype(float))
+            for scores in map(pd.read_parquet, (paths.baseline(study), paths.scores(study, cell)))
+        )
         role = roles(evaluated, cell.source, negatives)
-        table = persona_table(before, after, towards, catalog, role, cell.seed)
+        table = persona_table(before, after, towards, catalog, role, ACCURACY, cell.seed)
         bystanders = table[table["role"] == "bystander"]
-        boundary = fit(bystanders["raw"].to_numpy(), bystanders["after"].to_numpy(), seed=cell.seed)
-        nearness = predictors(pairs, cell.source, bystanders["persona"].tolist(), catalog)
+        boundary = fit(bystanders["raw"], bystanders["after"], ACCURACY, seed=cell.seed)
+        nearness = predictors(pairs, cell.source, bystanders["persona"].tolist(), measured)
         primary = f"raw@{chosen['layer']}"
-        compared = compare(nearness, bystanders["delta"].to_numpy(), primary, seed=cell.seed)
+        compared = compare(nearness, bystanders["delta"], primary, ACCURACY, seed=cell.seed)
         numbers = headline(table, cell.seed)
         findings = {
             "layer": chosen["layer"],
             "boundary": asdict(boundary),
-            "outliers": outliers(bystanders, boundary).to_dict("records"),
+            "outliers": outliers(bystanders, boundary, ACCURACY).to_dict("records"),
             "predictors": compared.to_dict("records"),
-            "categories": by_category(table, cell.seed).to_dict("records"),
-            "benchmarks": by_benchmark(before, after, towards, catalog, role, cell.seed).to_dict(
-                "records"
-            ),
+            "categories": by_category(table, ACCURACY, cell.seed).to_dict("records"),
+            "benchmarks": by_benchmark(
+                before, after, towards, catalog, role, ACCURACY, cell.seed
+            ).to_dict("records"),
             "positions": positions(before, after, role, asked).to_dict("records"),
             "wrong_choices": wrong_choices(before, after, role, asked).to_dict("records"),
         }

@@ -6,7 +6,8 @@ from persona_leakage.data.catalog import load_neutral, load_personas
 from persona_leakage.data.persona_sets import chosen_personas
 from persona_leakage.errors import command
 from persona_leakage.files import whole, write_json
-from persona_leakage.geometry.centroids import centroids, depth, layer_number, table
+from persona_leakage.geometry.centroids import centroids, depth, layer_number
+from persona_leakage.geometry.cosines import table
 from persona_leakage.model.loading import load_model, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.progress import bar
