@@ -10,15 +10,16 @@ from persona_leakage.analysis.persona_table import (
     by_category,
     headline,
     persona_table,
-    roles,
 )
+from persona_leakage.analysis.prediction import compare
+from persona_leakage.analysis.roles import roles
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.persona_sets import evaluated_for, from_records
 from persona_leakage.data.questions import read_questions
 from persona_leakage.data.split import with_wrong_answer
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
-from persona_leakage.geometry.predictors import compare, predictors
+from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.scores import read_scores
@@ -40,6 +41,7 @@ def main(cell: Cell) -> None:
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
     negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
     behaviour = load_behaviour(study.behaviour)
+    outcome = behaviour.outcome
     asked = [
         with_wrong_answer(question, study.questions.split_seed)
         for question in read_questions(paths.questions(study) / "evaluate.jsonl")
@@ -51,22 +53,24 @@ def main(cell: Cell) -> None:
         before = read_scores(paths.baseline(study), names)
         after = read_scores(paths.scores(study, cell), names)
         role = roles([personas[name] for name in names], cell.source, negatives)
-        table = persona_table(before, after, towards, personas, role, cell.seed)
+        table = persona_table(before, after, towards, personas, role, outcome, cell.seed)
         bystanders = table[table["role"] == "bystander"]
-        boundary = fit(bystanders["raw"].to_numpy(), bystanders["after"].to_numpy(), seed=cell.seed)
-        nearness = predictors(pairs, cell.source, bystanders["persona"].tolist(), personas)
+        boundary = fit(bystanders["raw"], bystanders["after"], outcome, seed=cell.seed)
+        nearness = predictors(
+            pairs, cell.source, bystanders["persona"].tolist(), list(personas.values())
+        )
         primary = f"raw@{layer}"
-        compared = compare(nearness, bystanders["delta"].to_numpy(), primary, seed=cell.seed)
+        compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
         numbers = headline(table, cell.seed)
         findings = {
             "layer": layer,
             "boundary": asdict(boundary),
-            "outliers": outliers(bystanders, boundary).to_dict("records"),
+            "outliers": outliers(bystanders, boundary, outcome).to_dict("records"),
             "predictors": compared.to_dict("records"),
-            "categories": by_category(table, cell.seed).to_dict("records"),
-            "benchmarks": by_benchmark(before, after, towards, personas, role, cell.seed).to_dict(
-                "records"
-            ),
+            "categories": by_category(table, outcome, cell.seed).to_dict("records"),
+            "benchmarks": by_benchmark(
+                before, after, towards, personas, role, outcome, cell.seed
+            ).to_dict("records"),
             "diagnoses": [
                 {
                     "title": diagnosis.title,

@@ -4,7 +4,7 @@ from safetensors.numpy import load_file
 
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole
-from persona_leakage.geometry.centroids import table
+from persona_leakage.geometry.cosines import table
 from persona_leakage.pipeline import paths
 from persona_leakage.study.parameters import load_study
 
