@@ -11,7 +11,7 @@ from persona_leakage.study.parameters import Contrast, load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 
-DESIGN = Contrast(positives=4, bystanders=1, per_bystander=4, no_system=2, assistant=2)
+DESIGN = Contrast(positives=4, negatives=1, per_negative=4, no_system=2, assistant=2)
 
 
 class Watcher:
