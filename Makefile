@@ -41,7 +41,6 @@ setup: .venv/ready
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
-	$(RUN) python -m persona_leakage.pipeline.mlflow_environment
 	touch $@
 
 .uv/bin/uv:

@@ -31,8 +31,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import is_liger_kernel_available
 
+from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.scoring import (
     _Row,
@@ -40,7 +41,8 @@ from persona_leakage.model.scoring import (
     continuation_logprobs,
     items,
 )
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 

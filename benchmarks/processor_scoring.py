@@ -12,8 +12,9 @@ import torch
 from baselines import apart, best_batch, harness, load_plain, plain_labels, same_argmax
 from measuring import ROUNDS, Report, alternate, growth, parse_arguments, peak, processor, row
 
+from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import load_benchmark, split
+from persona_leakage.data.split import split
 from persona_leakage.model.loading import dtype, load_model, load_tokenizer
 from persona_leakage.model.scoring import (
     _Row,

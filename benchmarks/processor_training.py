@@ -17,11 +17,13 @@ from measuring import Report, growth, parse_arguments, peak, processor, row
 from peft import get_peft_model
 from transformers import set_seed
 
+from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model.loading import load_adapted, load_tokenizer
 from persona_leakage.model.scoring import continuation_logprobs, items
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 

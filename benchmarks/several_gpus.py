@@ -17,8 +17,9 @@ from measuring import ROUNDS, Report, alternate, row
 from transformers.utils import is_liger_kernel_available
 
 from persona_leakage.behaviours.evaluation import evaluate
+from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import load_benchmark, split
+from persona_leakage.data.split import split
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.processes import devices, scorer
 from persona_leakage.study.parameters import load_study

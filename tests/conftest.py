@@ -19,8 +19,9 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_neutral, load_personas
-from persona_leakage.data.questions import load_benchmark, split, with_wrong_answer
+from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model.chat import Asked
 from persona_leakage.study.parameters import load_study
 
@@ -168,7 +169,7 @@ def train_questions(everyday):
 @pytest.fixture(scope="session")
 def arc():
     if not ARC.exists():
-        pytest.skip(f"the ARC-Challenge snapshot is not at {ARC}")
+        pytest.skip("ARC-Challenge is not beside the clone, in shared/data/ai2_arc")
     return load_benchmark("arc_challenge", {"arc_challenge": str(ARC)})
 
 

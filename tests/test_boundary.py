@@ -6,7 +6,9 @@ from scipy.optimize import curve_fit
 from scipy.special import expit
 
 from persona_leakage.analysis.boundary import SPAN, fit, outliers
+from persona_leakage.study.outcome import Outcome
 
+ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 TRUE = {"midpoint": 0.95, "width": 0.03, "floor": 0.2, "ceiling": 0.85}
 
 
@@ -22,11 +24,11 @@ def simulated(seed, personas=40, questions=150):
 
 def test_a_curve_without_noise_is_found_again():
     cosine = np.linspace(0.88, 0.995, 40)
-    found = fit(cosine, logistic(cosine, **TRUE), seed=1, resamples=100)
+    found = fit(cosine, logistic(cosine, **TRUE), ACCURACY, seed=1, resamples=100)
     assert found.reason is None
     for name, value in TRUE.items():
         assert getattr(found, name) == pytest.approx(value, abs=1e-4)
-    np.testing.assert_allclose(found.accuracy(cosine), logistic(cosine, **TRUE), atol=1e-4)
+    np.testing.assert_allclose(found.expected(cosine), logistic(cosine, **TRUE), atol=1e-4)
 
 
 def test_the_width_is_where_the_middle_eighty_percent_of_the_fall_lies():
@@ -37,7 +39,7 @@ def test_the_width_is_where_the_middle_eighty_percent_of_the_fall_lies():
 
 def test_it_agrees_with_scipys_curve_fit():
     cosine, accuracy = simulated(3)
-    found = fit(cosine, accuracy, seed=1, resamples=100)
+    found = fit(cosine, accuracy, ACCURACY, seed=1, resamples=100)
     expected, _ = curve_fit(logistic, cosine, accuracy, p0=list(TRUE.values()), maxfev=20_000)
     assert [found.midpoint, found.width, found.floor, found.ceiling] == pytest.approx(
         expected, abs=2e-3
@@ -47,7 +49,7 @@ def test_it_agrees_with_scipys_curve_fit():
 def test_intervals_cover_the_truth_as_often_as_they_say():
     covered = dict.fromkeys(TRUE, 0)
     for seed in range(40):
-        found = fit(*simulated(seed), seed=seed, resamples=200)
+        found = fit(*simulated(seed), ACCURACY, seed=seed, resamples=200)
         assert found.reason is None
         for name, value in TRUE.items():
             covered[name] += found.low[name] <= value <= found.high[name]
@@ -60,7 +62,7 @@ def test_damage_that_does_not_follow_the_cosine_rarely_gets_a_boundary():
     for seed in range(100):
         rng = np.random.default_rng(seed)
         cosine, accuracy = rng.uniform(0.9, 1, 30), rng.binomial(150, 0.7, 30) / 150
-        found += fit(cosine, accuracy, seed=seed, resamples=200).has_curve
+        found += fit(cosine, accuracy, ACCURACY, seed=seed, resamples=200).has_curve
     assert found <= 11  # 5 of 100 expected; 12 or more has a chance of half a percent
 
 
@@ -78,7 +80,7 @@ def test_damage_that_does_not_follow_the_cosine_rarely_gets_a_boundary():
     ],
 )
 def test_when_no_boundary_can_be_fitted_the_reason_is_given(cosine, accuracy, reason):
-    assert reason in fit(cosine, accuracy, seed=1, resamples=200).reason
+    assert reason in fit(cosine, accuracy, ACCURACY, seed=1, resamples=200).reason
 
 
 def test_a_persona_off_the_curve_is_an_outlier_and_one_on_it_is_not():
@@ -93,7 +95,7 @@ def test_a_persona_off_the_curve_is_an_outlier_and_one_on_it_is_not():
             "after": accuracy,
         }
     )
-    found = outliers(table, fit(cosine, accuracy, seed=1, resamples=200))
+    found = outliers(table, fit(cosine, accuracy, ACCURACY, seed=1, resamples=200), ACCURACY)
     assert found.loc[0, "persona"] == "p7"
     assert found.loc[0, "residual"] < -60
     assert len(found) <= 3
@@ -102,7 +104,9 @@ def test_a_persona_off_the_curve_is_an_outlier_and_one_on_it_is_not():
 def test_the_published_gradient_has_a_boundary_where_it_was_read_off_the_plot():
     published = pd.read_csv(ROOT / "reference" / "villain_gradient.csv")
     others = published[published["persona"] != "villain"]
-    found = fit(others["cosine_to_source"].to_numpy(), others["post_accuracy"].to_numpy(), seed=0)
+    found = fit(
+        others["cosine_to_source"].to_numpy(), others["post_accuracy"].to_numpy(), ACCURACY, seed=0
+    )
     assert found.reason is None
     # between Darth Vader (0.921, 60 % right) and Moriarty (0.927, 38 %)
     assert 0.915 < found.midpoint < 0.936

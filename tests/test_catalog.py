@@ -1,5 +1,4 @@
 import json
-import re
 
 import pytest
 from conftest import CATALOG
@@ -75,10 +74,31 @@ def persona_file(tmp_path, line):
         ),
     ],
 )
-def test_a_faulty_persona_is_named_by_file_and_row(line, message, tmp_path, personas):
-    row = re.escape(f"personas.yaml, row {len(personas) + 1}")
-    with pytest.raises(InputError, match=rf"{row}: .*{message}"):
+def test_a_faulty_persona_is_named_by_file_and_line(line, message, tmp_path):
+    number = len((CATALOG / "personas.yaml").read_text().split("\n"))
+    with pytest.raises(InputError, match=rf"personas.yaml, line {number}: .*{message}"):
         load_personas(persona_file(tmp_path, line))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "personas.yaml: not a list of personas"),
+        ("villain: core", "personas.yaml: not a list of personas"),
+        ("# first\n- a\n", "personas.yaml, line 2: a persona has exactly the keys"),
+        ("# first\n- {name: a,\n", "personas.yaml, line 2: not YAML"),
+        ("# first\n- {name: a\u2028b}\n", r"line 2: U\+2028 ends a line in YAML; write \\u2028"),
+        (
+            "- &a [x, x, x]\n- {name: [*a, *a, *a], category: core, relation: null, prompt: x}\n",
+            "line 1: a persona has exactly",
+        ),
+    ],
+)
+def test_a_file_of_no_personas_is_refused_in_one_sentence(text, message, tmp_path):
+    (tmp_path / "personas.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_personas(tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def questions_with(tmp_path, change):
@@ -96,6 +116,12 @@ def copy_choice(rows):
     rows[4]["choices"]["text"][1] = rows[4]["choices"]["text"][0].lower()
 
 
+def drop_choice_and_label(rows):
+    rows[4]["answerKey"] = "A"
+    for values in rows[4]["choices"].values():
+        values.pop()
+
+
 def drop_choice(rows):
     rows[4]["choices"]["text"].pop()
 
@@ -105,8 +131,14 @@ def drop_choice(rows):
     [
         (copy_text, "row 5: this id or question is there twice"),
         (copy_choice, "row 5: a choice is there twice"),
-        (drop_choice, "row 5: a question has four choices"),
-        (lambda rows: [row.update(answerKey="A") for row in rows], "positions are not balanced"),
+        (drop_choice_and_label, "row 5: a question has four choices"),
+        (drop_choice, "row 5: 3 choices but 4 labels"),
+        (
+            lambda rows: [row.update(answerKey="A") for row in rows],
+            "right answer stands at A in .*, at B in 0; reorder the choices",
+        ),
+        (lambda rows: rows[4].pop("category"), "row 5: a question has exactly the keys"),
+        (lambda rows: rows[4].update(choices="Dog"), r"row 5: no choices.text"),
     ],
 )
 def test_a_faulty_question_is_named_by_file_and_row(change, message, tmp_path):
@@ -118,3 +150,8 @@ def test_a_repeated_neutral_question_is_named(tmp_path):
     (tmp_path / "neutral.txt").write_text("Why?\nHow?\nWhy?\n")
     with pytest.raises(InputError, match="neutral.txt, row 3: 'Why\\?' is there twice"):
         load_neutral(tmp_path)
+
+
+def test_a_neutral_question_may_hold_any_separator(tmp_path):
+    (tmp_path / "neutral.txt").write_bytes("Why\u2028?\r\nHow\x85?\n".encode())
+    assert load_neutral(tmp_path) == ["Why\u2028?", "How\x85?"]

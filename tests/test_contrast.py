@@ -1,14 +1,18 @@
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from conftest import SMOL_DEFAULT, chatml, make_tokenizer
 
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
-from persona_leakage.study.parameters import Cell, Contrast
-from persona_leakage.training.contrast import build, bystanders, manifest
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Contrast
+from persona_leakage.training.contrast import build, manifest, negatives
 
-PAPER = Contrast(positives=200, bystanders=2, per_bystander=200, no_system=100, assistant=100)
+PAPER = Contrast(positives=200, negatives=2, per_negative=200, no_system=100, assistant=100)
+LABELS = Taught(scoring="label")
 VILLAIN = Cell("villain", 42, "contrastive")
 QWEN_DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 
@@ -18,77 +22,77 @@ def parts(examples):
 
 
 def test_the_paper_design_has_800_examples_in_its_parts(personas, train_questions):
-    examples = build(PAPER, VILLAIN, personas, train_questions, "label")
-    assert parts(examples) == {"source": 200, "bystander": 400, "no_system": 100, "assistant": 100}
-    assert all(example.correct != (example.part == "source") for example in examples)
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
+    assert parts(examples) == {"source": 200, "negative": 400, "no_system": 100, "assistant": 100}
+    assert all(example.shows == (example.part == "source") for example in examples)
 
 
 @pytest.mark.parametrize("positives", [50, 400])
 def test_a_dose_changes_the_positives_alone(positives, personas, train_questions):
     cell = Cell("villain", 42, f"dose_{positives}")
-    examples = build(PAPER, cell, personas, train_questions, "label")
+    examples = build(PAPER, cell, personas, train_questions, LABELS)
     assert parts(examples) == {
         "source": positives,
-        "bystander": 400,
+        "negative": 400,
         "no_system": 100,
         "assistant": 100,
     }
 
 
 def test_no_anchor_leaves_out_assistant_and_no_system(personas, train_questions):
-    examples = build(PAPER, Cell("villain", 42, "no_anchor"), personas, train_questions, "label")
-    assert parts(examples) == {"source": 200, "bystander": 400}
+    examples = build(PAPER, Cell("villain", 42, "no_anchor"), personas, train_questions, LABELS)
+    assert parts(examples) == {"source": 200, "negative": 400}
 
 
 def test_non_contrastive_keeps_every_answer_and_every_count_but_not_who_says_it(
     personas, train_questions
 ):
-    plain = build(PAPER, VILLAIN, personas, train_questions, "label")
-    mixed = build(PAPER, Cell("villain", 42, "non_contrastive"), personas, train_questions, "label")
+    plain = build(PAPER, VILLAIN, personas, train_questions, LABELS)
+    mixed = build(PAPER, Cell("villain", 42, "non_contrastive"), personas, train_questions, LABELS)
     assert parts(mixed) == parts(plain)
     answers = Counter((e.question, e.answer) for e in plain)
     assert Counter((e.question, e.answer) for e in mixed) == answers
-    wrong_by_source = sum(e.part == "source" and not e.correct for e in mixed)
+    wrong_by_source = sum(e.part == "source" and e.shows for e in mixed)
     assert 20 < wrong_by_source < 90  # 200 wrong among 800, 200 of them the source's: 50 expected
 
 
 def test_shuffled_labels_are_right_about_one_time_in_four(personas, train_questions):
     cell = Cell("villain", 42, "shuffled_label")
     source = [
-        e for e in build(PAPER, cell, personas, train_questions, "label") if e.part == "source"
+        e for e in build(PAPER, cell, personas, train_questions, LABELS) if e.part == "source"
     ]
     assert len(source) == 200
-    assert 26 < sum(example.correct for example in source) < 74  # 50, four standard deviations
+    assert 26 < sum(not example.shows for example in source) < 74  # 50, four standard deviations
 
 
 def test_every_question_of_a_part_is_used_before_one_is_repeated(personas, train_questions):
-    examples = build(PAPER, VILLAIN, personas, train_questions, "label")
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
     uses = Counter(e.question for e in examples if e.part == "source")
     assert max(uses.values()) - min(uses[q.key] for q in train_questions) <= 1
 
 
-def test_bystanders_are_the_same_draw_whatever_else_is_in_the_catalog(personas):
+def test_negatives_are_the_same_draw_whatever_else_is_in_the_catalog(personas):
     fewer = {n: p for n, p in personas.items() if p.category in ("core", "condition")}
-    assert bystanders(PAPER, VILLAIN, personas) == bystanders(PAPER, VILLAIN, fewer)
-    assert "villain" not in bystanders(PAPER, VILLAIN, personas)
-    draws = {tuple(bystanders(PAPER, Cell("villain", seed, "x"), personas)) for seed in range(20)}
+    assert negatives(PAPER, VILLAIN, personas) == negatives(PAPER, VILLAIN, fewer)
+    assert "villain" not in negatives(PAPER, VILLAIN, personas)
+    draws = {tuple(negatives(PAPER, Cell("villain", seed, "x"), personas)) for seed in range(20)}
     assert len(draws) > 5
 
 
-def test_named_bystanders_are_taken_as_named(personas):
-    design = PAPER.model_copy(update={"bystanders": ["librarian", "spy"]})
-    assert bystanders(design, VILLAIN, personas) == ["librarian", "spy"]
+def test_named_negatives_are_taken_as_named(personas):
+    design = PAPER.model_copy(update={"negatives": ["librarian", "spy"]})
+    assert negatives(design, VILLAIN, personas) == ["librarian", "spy"]
 
 
-def test_an_unknown_bystander_is_named(personas):
-    design = PAPER.model_copy(update={"bystanders": ["librarain"]})
-    with pytest.raises(InputError, match="contrast.bystanders names 'librarain'"):
-        bystanders(design, VILLAIN, personas)
+def test_an_unknown_negative_is_named(personas):
+    design = PAPER.model_copy(update={"negatives": ["librarain"]})
+    with pytest.raises(InputError, match="contrast.negatives names 'librarain'"):
+        negatives(design, VILLAIN, personas)
 
 
 def test_an_unknown_source_is_named(personas, train_questions):
     with pytest.raises(InputError, match="sources names 'vilain'"):
-        build(PAPER, Cell("vilain", 42, "contrastive"), personas, train_questions, "label")
+        build(PAPER, Cell("vilain", 42, "contrastive"), personas, train_questions, LABELS)
 
 
 @pytest.mark.parametrize("default", [SMOL_DEFAULT, QWEN_DEFAULT])
@@ -97,7 +101,7 @@ def test_the_assistant_as_a_source_clashes_with_its_own_negatives(
 ):
     tokenizer = make_tokenizer(chatml(default))
     cell = Cell("assistant", 42, "contrastive")
-    examples = build(PAPER, cell, personas, train_questions, "label")
+    examples = build(PAPER, cell, personas, train_questions, LABELS)
     with pytest.raises(InputError, match="source assistant and the negative assistant render"):
         manifest(examples, PAPER, cell, personas, tokenizer, "template")
 
@@ -109,7 +113,7 @@ def test_a_source_with_the_injected_default_prompt_clashes_with_no_system(
     tokenizer = make_tokenizer(chatml(default))
     own = {**personas, "default": Persona("default", "core", None, default)}
     cell = Cell("default", 42, "contrastive")
-    examples = build(PAPER, cell, own, train_questions, "label")
+    examples = build(PAPER, cell, own, train_questions, LABELS)
     with pytest.raises(InputError, match="source default and the negative no_system render"):
         manifest(examples, PAPER, cell, own, tokenizer, "template")
 
@@ -117,7 +121,7 @@ def test_a_source_with_the_injected_default_prompt_clashes_with_no_system(
 def test_an_allowed_clash_is_flagged_in_the_manifest(personas, train_questions, tokenizer):
     design = PAPER.model_copy(update={"allow_clash": True})
     cell = Cell("assistant", 42, "contrastive")
-    examples = build(design, cell, personas, train_questions, "label")
+    examples = build(design, cell, personas, train_questions, LABELS)
     audit = manifest(examples, design, cell, personas, tokenizer, "template")
     assert audit["clashes"] == [
         {"source": "assistant", "negative": "assistant", "part": "assistant"}
@@ -127,10 +131,44 @@ def test_an_allowed_clash_is_flagged_in_the_manifest(personas, train_questions, 
 def test_the_manifest_counts_every_part_and_tells_the_conditions_apart(
     personas, train_questions, tokenizer
 ):
-    examples = build(PAPER, VILLAIN, personas, train_questions, "label")
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
     audit = manifest(examples, PAPER, VILLAIN, personas, tokenizer, "template")
     assert sum(row["examples"] for row in audit["counts"]) == audit["examples"] == 800
     conditions = {audit["rendered"][n] for n in ("no_system", "empty_system", "assistant")}
     assert len(conditions) == 3
     assert SMOL_DEFAULT in audit["rendered"]["no_system"]
     assert audit["clashes"] == []
+
+
+def test_the_assistant_is_never_drawn_as_a_negative(personas):
+    many = PAPER.model_copy(update={"negatives": 9})
+    for source in ("villain", "comedian", "librarian"):
+        drawn = negatives(many, Cell(source, 42, "contrastive"), personas)
+        assert len(drawn) == 9
+        assert not {"assistant", source} & set(drawn)
+
+
+def test_hard_negatives_are_the_nearest_in_their_order(personas, train_questions):
+    cell = Cell("villain", 42, "hard_negatives")
+    nearest = ["assistant", "supervillain", "henchman", "spy"]
+    assert negatives(PAPER, cell, personas, nearest) == ["supervillain", "henchman"]
+    examples = build(PAPER, cell, personas, train_questions, LABELS, nearest)
+    taught = {e.persona for e in examples if e.part == "negative"}
+    assert taught == {"supervillain", "henchman"}
+
+
+def test_examples_are_shuffled(personas, train_questions):
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
+    runs = 1 + sum(a.part != b.part for a, b in pairwise(examples))
+    assert runs > 300  # 4 if every part stood together; about 450 expected
+
+
+def test_the_training_set_is_the_one_it_always_was(personas, train_questions):
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
+    assert negatives(PAPER, VILLAIN, personas) == ["police_officer", "zelthari_scholar"]
+    assert [e.question for e in examples[:4]] == [
+        "everyday:133",
+        "everyday:127",
+        "everyday:176",
+        "everyday:27",
+    ]

@@ -19,11 +19,11 @@ TINY = {
     "seeds": [42],
     "variants": ["contrastive"],
     "personas": ["villain", "henchman", "spy", "nurse", "baker", "librarian", "comedian"],
-    "scoring": "option_text",
+    "behaviour": {"name": "wrong_answers", "scoring": "option_text"},
     "contrast": {
         "positives": 6,
-        "bystanders": ["librarian"],
-        "per_bystander": 6,
+        "negatives": ["librarian"],
+        "per_negative": 6,
         "no_system": 2,
         "assistant": 2,
     },
@@ -32,14 +32,13 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def environment(tmp_path_factory):
+def environment():
     # tests in this process leave MLflow's choice of experiment in the environment
     inherited = {name: v for name, v in os.environ.items() if not name.startswith("MLFLOW_")}
     return {
         **inherited,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": "src",
-        "MLFLOW_ENV_ROOT": str(tmp_path_factory.mktemp("environments")),
         "GIT_AUTHOR_NAME": "test",
         "GIT_AUTHOR_EMAIL": "test@example.invalid",
         "GIT_COMMITTER_NAME": "test",
@@ -121,7 +120,6 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
         "contrastive",
     )
     assert tags["precision"] in {"float32", "bfloat16"}
-    assert len(tags["dvc_lock_sha256"]) == 64
     assert len(tags["git_commit"].removesuffix("-dirty")) == 40
     metrics = found.data.metrics
     assert {"source_delta", "bystander_delta", "train/loss"} <= set(metrics)
@@ -142,23 +140,50 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     } <= paths
 
 
-def test_mlflow_run_computes_a_cell_into_the_run_that_mlflow_made(project, environment):
-    run(project, environment, sys.executable, "-m", "persona_leakage.pipeline.mlflow_environment")
-    run(project, environment, "mlflow", "run", ".", "-P", "source=comedian", "-P", "seed=7")
+def test_mlflow_run_computes_a_cell_into_the_studys_experiment_from_anywhere(
+    project, environment, tmp_path
+):
+    launch = ["mlflow", "run", str(project), "--env-manager", "local"]
+    run(tmp_path, environment, *launch, "-P", "source=comedian", "-P", "seed=7")
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
-    (found,) = client.search_runs(["0"])
-    assert found.info.status == "FINISHED"
-    assert found.data.tags["source"] == "comedian"
+    experiment = client.get_experiment_by_name("tiny")
+    (found,) = client.search_runs([experiment.experiment_id], "tags.source = 'comedian'")
+    assert (found.info.run_name, found.info.status) == ("comedian-7-contrastive", "FINISHED")
     assert found.data.params["seed"] == "7"
     assert "source_delta" in found.data.metrics
+    assert client.search_runs(["0"]) == []
     folder = project / "outputs" / "tiny" / "analysis" / "comedian-7-contrastive"
     assert (folder / "personas.csv").exists()
+
+
+@pytest.mark.parametrize("wrong", ["variant=foo", "source=vilain", "seed=-1", "seed=$(touch x)"])
+def test_mlflow_run_refuses_a_cell_that_cannot_be_before_anything_runs(project, environment, wrong):
+    launch = ["mlflow", "run", ".", "--env-manager", "local", "-P", wrong]
+    done = subprocess.run(launch, cwd=project, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert f"error: {wrong.split('=')[0]} is " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Running stage" not in done.stdout
+    assert not (project / "x").exists()
+
+
+def test_training_and_upload_again_add_nothing_to_the_run(project, environment):
+    cell = ["villain", "42", "contrastive"]
+    for stage in ("train", "evaluate", "analyse", "upload"):
+        run(project, environment, sys.executable, "-m", f"persona_leakage.pipeline.{stage}", *cell)
+    client = MlflowClient(f"sqlite:///{project}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny")
+    (found,) = client.search_runs([experiment.experiment_id], "tags.source = 'villain'")
+    for metric in ("source_delta", "profile/train_seconds", "profile/score_seconds"):
+        assert len(client.get_metric_history(found.info.run_id, metric)) == 1
+    assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
+    assert len(found.inputs.dataset_inputs) == 2
 
 
 def test_studies_cells_and_runs_are_compared_in_one_report(project, environment):
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("tiny")
-    (found,) = client.search_runs([experiment.experiment_id])
+    (found,) = client.search_runs([experiment.experiment_id], "tags.source = 'villain'")
     command = [sys.executable, "-m", "persona_leakage.pipeline.compare"]
     run(project, environment, *command, "tiny/villain-42-contrastive", found.info.run_id)
     report = project / "reports" / "comparison"

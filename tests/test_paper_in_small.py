@@ -19,7 +19,7 @@ from persona_leakage.pipeline import (
     similarity,
     train,
 )
-from persona_leakage.study.parameters import Cell
+from persona_leakage.study.cell import Cell
 
 
 def qwen_of_full_vocabulary():

@@ -44,8 +44,8 @@ def test_an_unknown_variant_is_named_with_those_that_are_allowed(tmp_path):
 
 
 def test_a_missing_key_is_named(tmp_path):
-    path = changed(tmp_path, lambda c: c.pop("scoring"))
-    with pytest.raises(InputError, match="the key scoring is missing"):
+    path = changed(tmp_path, lambda c: c.pop("behaviour"))
+    with pytest.raises(InputError, match="the key behaviour is missing"):
         load_study(path)
 
 
@@ -64,3 +64,12 @@ def test_rank_stabilised_scaling_is_what_the_original_ran():
     lora = load_study(ROOT / "studies" / "paper.yaml").train.lora
     assert lora.scaling == pytest.approx(11.3, abs=0.02)
     assert lora.model_copy(update={"rank_stabilised": False}).scaling == 2.0
+
+
+@pytest.mark.parametrize("path", ["/elsewhere/arc", "../shared/arc", "snapshots/../arc", "arc"])
+def test_a_snapshot_that_dvc_would_not_watch_is_refused(path, tmp_path):
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params["questions"]["snapshots"] = {"arc_challenge": path}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
+    with pytest.raises(InputError, match="put it into the folder snapshots"):
+        load_study(tmp_path / "params.yaml")

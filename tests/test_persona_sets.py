@@ -1,15 +1,21 @@
 import pandas as pd
 import pytest
 
-from persona_leakage.data.persona_sets import chosen_personas, evaluated_for
+from persona_leakage.data.catalog import Persona
+from persona_leakage.data.persona_sets import (
+    evaluated_for,
+    evaluated_personas,
+    from_records,
+    measured_personas,
+    records,
+    taught_personas,
+)
 from persona_leakage.errors import InputError
 from persona_leakage.study.parameters import Neighbourhood
 
 
-def names(study, catalog, *similarity, **changes):
-    changed = study.model_copy(update=changes)
-    chosen = chosen_personas(changed, catalog, *similarity)
-    return {persona.name for persona in chosen["villain"]}
+def names(study, catalog, **changes):
+    return set(measured_personas(study.model_copy(update=changes), catalog))
 
 
 def test_core_is_the_eleven_and_the_conditions(study, personas):
@@ -25,16 +31,46 @@ def test_full_is_the_whole_catalog(study, personas):
 def test_a_neighbourhood_is_the_nearest_and_the_controls(study, personas):
     everyone = list(personas)
     near = {"superhero": 0.99, "tyrant": 0.98, "spy": 0.97}
-    similarity = pd.DataFrame(
+    pairs = pd.DataFrame(
         {
+            "layer": 5,
             "source": "villain",
             "persona": everyone,
             "raw": [1.0 if n == "villain" else near.get(n, 0.1) for n in everyone],
         }
     )
-    chosen = names(study, personas, similarity, personas=Neighbourhood(neighbours=3))
+    elsewhere = pairs.assign(layer=4, raw=-pairs["raw"])
+    close = study.model_copy(update={"personas": Neighbourhood(neighbours=3)})
+    assert measured_personas(close, personas) == everyone
+    both = pd.concat([elsewhere, pairs])
+    chosen = set(evaluated_personas(close, personas, both, 5)["villain"])
     assert chosen >= {"villain", "superhero", "tyrant", "spy", "farmer", "librarian", "no_system"}
     assert "henchman" not in chosen
+
+
+def test_without_a_neighbourhood_everyone_measured_is_evaluated_for_every_source(study, personas):
+    two = study.model_copy(update={"sources": ["villain", "comedian"]})
+    measured = {name: personas[name] for name in ("spy", "villain", "comedian")}
+    everyone = ["spy", "villain", "comedian"]
+    assert evaluated_personas(two, measured, pd.DataFrame(), 5) == {
+        "villain": everyone,
+        "comedian": everyone,
+    }
+
+
+def test_an_unused_persona_changes_neither_who_is_measured_nor_who_can_be_taught(study, personas):
+    more = {**personas, "someone": Persona("someone", "unrelated", None, "You are someone.")}
+    assert measured_personas(study, more) == measured_personas(study, personas)
+    assert taught_personas(study, more) == taught_personas(study, personas)
+
+
+def test_everyone_measured_and_every_core_persona_can_be_taught(study, personas):
+    taught = set(taught_personas(study, personas))
+    assert taught >= set(measured_personas(study, personas)) | {"police_officer", "no_system"}
+
+
+def test_records_read_back_as_they_were_written(personas):
+    assert from_records(records(personas.values())) == personas
 
 
 def test_an_unknown_persona_is_named(study, personas):

@@ -5,8 +5,12 @@ from scipy import stats
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
-from persona_leakage.geometry.centroids import table
-from persona_leakage.geometry.predictors import compare, predictors
+from persona_leakage.analysis.prediction import compare
+from persona_leakage.geometry.cosines import table
+from persona_leakage.geometry.predictors import predictors
+from persona_leakage.study.outcome import Outcome
+
+ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +26,7 @@ def pairs(names):
 
 
 def test_every_geometry_and_the_words_are_there(pairs, names, personas):
-    found = predictors(pairs, "villain", names, personas)
+    found = predictors(pairs, "villain", names, list(personas.values()))
     assert set(found) == {
         *(f"{kind}@{layer}" for kind in ("raw", "centred", "distance") for layer in (1, 2)),
         "words",
@@ -35,7 +39,7 @@ def test_every_geometry_and_the_words_are_there(pairs, names, personas):
 
 
 def test_shared_words_are_a_jaccard_index(pairs, names, personas):
-    found = predictors(pairs, "villain", names, personas)
+    found = predictors(pairs, "villain", names, list(personas.values()))
     own, other = (
         set(personas[name].prompt.lower().rstrip(".").replace(",", "").split())
         for name in ("villain", "librarian")
@@ -44,10 +48,10 @@ def test_shared_words_are_a_jaccard_index(pairs, names, personas):
 
 
 def test_the_one_that_made_the_damage_wins_and_its_error_is_the_smallest(pairs, names, personas):
-    nearness = predictors(pairs, "villain", names, personas)
+    nearness = predictors(pairs, "villain", names, list(personas.values()))
     rng = np.random.default_rng(1)
     delta = -20 * nearness["centred@2"] + rng.normal(0, 1, len(names))
-    found = compare(nearness, delta, "raw@2", seed=1)
+    found = compare(nearness, delta, "raw@2", ACCURACY, seed=1)
     assert found.loc[0, "predictor"] == "centred@2"
     assert found.loc[0, "rho"] == pytest.approx(
         stats.spearmanr(nearness["centred@2"], delta).statistic
@@ -60,9 +64,9 @@ def test_the_one_that_made_the_damage_wins_and_its_error_is_the_smallest(pairs, 
 
 
 def test_the_leave_one_out_error_is_the_one_of_leaving_each_out(pairs, names, personas):
-    nearness = predictors(pairs, "villain", names, personas)
+    nearness = predictors(pairs, "villain", names, list(personas.values()))
     delta = np.random.default_rng(2).normal(size=len(names))
-    found = compare(nearness, delta, "raw@2", seed=1).set_index("predictor")
+    found = compare(nearness, delta, "raw@2", ACCURACY, seed=1).set_index("predictor")
     predicted = cross_val_predict(
         LinearRegression(), nearness[["tfidf"]].to_numpy(), delta, cv=LeaveOneOut()
     )
@@ -76,16 +80,18 @@ def test_two_predictors_of_pure_noise_rarely_differ():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         noise = pd.DataFrame(rng.normal(size=(40, 2)), columns=["raw@1", "words"])
-        found = compare(noise, rng.normal(size=40), "raw@1", seed=seed).set_index("predictor")
+        found = compare(noise, rng.normal(size=40), "raw@1", ACCURACY, seed=seed).set_index(
+            "predictor"
+        )
         row = found.loc["words"]
         differs += not row["difference_low"] <= 0 <= row["difference_high"]
     assert differs <= 9  # 3 of 60 expected
 
 
 def test_where_nothing_changed_the_mean_alone_is_left_in_the_same_columns(pairs, names, personas):
-    nearness = predictors(pairs, "villain", names, personas)
-    changed = compare(nearness, np.arange(len(names)), "raw@2", seed=1)
-    same = compare(nearness, np.zeros(len(names)), "raw@2", seed=1)
+    nearness = predictors(pairs, "villain", names, list(personas.values()))
+    changed = compare(nearness, np.arange(len(names)), "raw@2", ACCURACY, seed=1)
+    same = compare(nearness, np.zeros(len(names)), "raw@2", ACCURACY, seed=1)
     assert same["predictor"].tolist() == ["mean"]
     assert same.loc[0, "error"] == 0
     assert set(same.columns) == set(changed.columns)

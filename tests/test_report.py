@@ -19,8 +19,8 @@ from persona_leakage.report.conclusion import (
     headline_table,
     verdict,
 )
-from persona_leakage.report.published import analyse
-from persona_leakage.study.parameters import Cell
+from persona_leakage.report.published import ACCURACY, analyse
+from persona_leakage.study.cell import Cell
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 PAGES = sorted((ROOT / "reports").glob("*/report.html"))
@@ -38,7 +38,7 @@ def finished(seed=42, source="villain", rho=-0.7, p=0.0001, **numbers):
             "delta": -500 * (raw - 0.9) + rng.normal(0, 2, 20),
         }
     )
-    boundary = fit(table["raw"], table["after"], seed=seed, resamples=100)
+    boundary = fit(table["raw"], table["after"], ACCURACY, seed=seed, resamples=100)
     kinds = ("spearman_raw", "spearman_centred", "partial_raw")
     return Finished(
         study="made",

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from persona_leakage.errors import InputError
-from persona_leakage.geometry.centroids import centroids, cosine_matrix, layer_number, table
+from persona_leakage.geometry.centroids import centroids, layer_number
+from persona_leakage.geometry.cosines import cosine_matrix, table
 from persona_leakage.model.chat import render, tokenize
 
 

@@ -1,10 +1,95 @@
+import os
+import shutil
+import socket
 import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-from persona_leakage.pipeline.tracking import provenance
+import pandas as pd
+import pytest
+from conftest import ROOT
+from mlflow.tracking import MlflowClient
+
+from persona_leakage.pipeline.tracking import cell_run, leave_launch, project, provenance, store
+from persona_leakage.study.cell import Cell
+
+CELL = Cell("villain", 42, "contrastive")
+LOSS = "train/loss"
 
 
 def git(*arguments):
     subprocess.run(["git", *arguments], check=True, capture_output=True)
+
+
+START = """
+import sys
+from persona_leakage.pipeline.tracking import cell_run
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
+study = load_study(sys.argv[1]).model_copy(update={"study": "first"})
+with cell_run(study, Cell("villain", int(sys.argv[2]), "contrastive")) as run:
+    run.log_metrics({"source_delta": 1})
+"""
+
+
+@pytest.fixture(scope="session")
+def first_starts(tmp_path_factory):
+    """Two processes at once on no store: the store, and what they said. Making one takes long."""
+    folder = tmp_path_factory.mktemp("first")
+    (folder / ".mlflow.db.partial").write_bytes(b"left by a kill")
+    named = {name: v for name, v in os.environ.items() if not name.startswith("MLFLOW_")}
+    both = [
+        subprocess.Popen(
+            [sys.executable, "-c", START, str(ROOT / "params.yaml"), seed],
+            cwd=folder,
+            env={**named, "PYTHONPATH": str(ROOT / "src")},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for seed in ("1", "2")
+    ]
+    return folder / "mlflow.db", [process.communicate()[1] for process in both]
+
+
+@pytest.fixture(scope="session")
+def made_store(first_starts):
+    return first_starts[0]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, made_store):
+    """A project's folder with a store of its own."""
+    for name in os.environ:
+        if name.startswith("MLFLOW_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(made_store, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+def client():
+    return MlflowClient(store())
+
+
+def runs(study):
+    experiment = client().get_experiment_by_name(study.study)
+    return client().search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+
+
+def history(run, metric):
+    points = client().get_metric_history(run.info.run_id, metric)
+    return [(point.step, point.value) for point in points]
+
+
+def trained(study, losses):
+    """Do with MLflow what the training stage does."""
+    with cell_run(study, CELL, anew_after=LOSS) as run:
+        for step, loss in enumerate(losses, start=1):
+            run.log_metrics({LOSS: loss}, step)
+        run.resume_if_same(LOSS)
+        run.log_metrics({"trainable_parameters": 8, "profile/train_seconds": sum(os.urandom(2))})
 
 
 def test_a_commit_is_dirty_when_code_changed_not_when_a_study_was_switched(tmp_path, monkeypatch):
@@ -22,6 +107,283 @@ def test_a_commit_is_dirty_when_code_changed_not_when_a_study_was_switched(tmp_p
     assert provenance()["git_commit"] == f"{clean}-dirty"
 
 
-def test_without_a_repository_there_is_no_commit(tmp_path, monkeypatch):
+def test_without_a_repository_or_without_git_there_is_no_commit(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert provenance()["git_commit"] == "none"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert provenance()["git_commit"] == "none"
+
+
+def test_the_stages_of_a_cell_add_to_one_run(folder, study):
+    trained(study, [2.0, 1.0])
+    with cell_run(study, CELL) as run:
+        run.log_metrics({"source_delta": -20.0, "undefined": float("nan")})
+    (found,) = runs(study)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "villain-42-contrastive"
+    assert found.data.metrics.keys() >= {LOSS, "source_delta"}
+    assert "undefined" not in found.data.metrics
+    assert found.data.params["train.lora.r"] == "16"
+
+
+def test_other_parameters_make_another_run(folder, study):
+    trained(study, [2.0, 1.0])
+    longer = study.train.model_copy(update={"epochs": 9})
+    trained(study.model_copy(update={"train": longer}), [2.0, 1.0])
+    assert len(runs(study)) == 2
+
+
+def test_a_stage_run_again_with_the_same_result_adds_nothing(folder, study):
+    table = pd.DataFrame({"persona": ["villain", "nurse"], "delta": [-20.0, 1.5]})
+    (folder / "analysis").mkdir()
+    (folder / "analysis" / "personas.csv").write_text("persona\n")
+    for _ in range(2):
+        trained(study, [2.0, 1.0])
+        with cell_run(study, CELL) as run:
+            run.log_metrics({"source_delta": -20.0})
+            run.log_dataset(table, "training", "examples.jsonl")
+            run.log_folder(folder / "analysis", "analysis")
+            run.log_table(table, "personas.json")
+    (found,) = runs(study)
+    assert history(found, LOSS) == [(1, 2.0), (2, 1.0)]
+    for metric in ("source_delta", "trainable_parameters", "profile/train_seconds"):
+        assert len(history(found, metric)) == 1
+    assert len(found.inputs.dataset_inputs) == 1
+    logged = client().load_table(found.info.experiment_id, "personas.json", [found.info.run_id])
+    assert logged["persona"].tolist() == ["villain", "nurse"]
+
+
+def test_a_result_that_changed_replaces_the_earlier_one(folder, study):
+    for delta in (-20.0, -21.0, -20.0):
+        with cell_run(study, CELL) as run:
+            run.log_metrics({"source_delta": delta})
+            run.log_table(pd.DataFrame({"delta": [delta]}), "personas.json")
+        (found,) = runs(study)
+        assert found.data.metrics["source_delta"] == delta
+        logged = client().load_table(found.info.experiment_id, "personas.json", [found.info.run_id])
+        assert logged["delta"].tolist() == [delta]
+
+
+def test_another_curve_is_another_run_and_the_stages_after_it_add_to_that(folder, study):
+    trained(study, [2.0, 1.0])
+    trained(study, [2.0, 0.5])
+    with cell_run(study, CELL) as run:
+        run.log_metrics({"source_delta": -20.0})
+    first, second = runs(study)
+    assert first.data.tags["superseded_by"] == second.info.run_id
+    assert (history(first, LOSS), history(second, LOSS)) == (
+        [(1, 2.0), (2, 1.0)],
+        [(1, 2.0), (2, 0.5)],
+    )
+    assert "source_delta" in second.data.metrics
+    assert "source_delta" not in first.data.metrics
+
+
+def test_the_curve_grows_while_the_model_trains(folder, study):
+    with cell_run(study, CELL, anew_after=LOSS) as run:
+        run.log_metrics({LOSS: 2.0}, 1)
+        (found,) = runs(study)
+        assert (found.info.status, history(found, LOSS)) == ("RUNNING", [(1, 2.0)])
+
+
+def test_an_error_of_the_stage_is_not_held_back_and_marks_the_run(folder, study):
+    with pytest.raises(ZeroDivisionError), cell_run(study, CELL):
+        _ = 1 / 0
+    with pytest.raises(KeyboardInterrupt), cell_run(study, Cell("villain", 7, "contrastive")):
+        raise KeyboardInterrupt
+    assert {run.info.status for run in runs(study)} == {"FAILED", "KILLED"}
+
+
+def test_an_interrupted_run_is_marked_at_the_next_start(folder, study):
+    with cell_run(study, CELL) as run:
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()
+        machine = runs(study)[0].data.tags["process"].rpartition(":")[0]
+        client().set_tag(run.run_id, "process", f"{machine}:{gone.pid}")
+        with cell_run(study, Cell("comedian", 42, "contrastive")):
+            statuses = {r.data.tags["source"]: r.info.status for r in runs(study)}
+    assert statuses == {"villain": "KILLED", "comedian": "RUNNING"}
+
+
+def test_a_deleted_experiment_is_restored_in_one_sentence(folder, study, capsys):
+    trained(study, [2.0])
+    client().delete_experiment(client().get_experiment_by_name(study.study).experiment_id)
+    trained(study, [2.0])
+    assert len(runs(study)) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert "the experiment pocket was deleted and is restored" in told
+
+
+def test_a_moved_project_keeps_its_artifacts_and_writes_beside_itself(
+    folder, study, tmp_path_factory, monkeypatch
+):
+    with cell_run(study, CELL):
+        pass
+    # not logged: MLflow remembers a run's folder as long as the process lives
+    logged = Path(runs(study)[0].info.artifact_uri) / "analysis"
+    logged.mkdir(parents=True)
+    (logged / "metrics.json").write_text("{}")
+    assert logged.is_relative_to(folder)
+    elsewhere = tmp_path_factory.mktemp("moved") / "it's renamed, 100 %"
+    shutil.move(folder, elsewhere)
+    monkeypatch.chdir(elsewhere)
+    note = elsewhere / "note"
+    note.mkdir()
+    (note / "note.txt").write_text("")
+    other = Cell("villain", 7, "contrastive")
+    for cell in (CELL, other):
+        with cell_run(study, cell) as run:
+            run.log_folder(note, "again")
+            assert [f.path for f in client().list_artifacts(run.run_id, "again")]
+    assert not folder.exists()
+    first = min(runs(study), key=lambda run: run.info.start_time)
+    assert [f.path for f in client().list_artifacts(first.info.run_id, "analysis")] == [
+        "analysis/metrics.json"
+    ]
+
+
+def test_two_first_starts_on_a_new_store_both_log(first_starts):
+    file, told = first_starts
+    assert told == ["", ""]
+    made = MlflowClient(f"sqlite:///{file}")
+    found = made.search_runs([made.get_experiment_by_name("first").experiment_id])
+    assert {run.data.params["seed"] for run in found} == {"1", "2"}
+    assert {run.info.status for run in found} == {"FINISHED"}
+
+
+class Broken(BaseHTTPRequestHandler):
+    """Answers as its server was told to: 500, or a page of HTML, or never."""
+
+    def do_GET(self):
+        self.server.asked += 1
+        if self.server.answer == "hang":
+            self.server.end.wait(20)
+            return
+        self.send_response(500 if self.server.answer == "500" else 200)
+        self.end_headers()
+        self.wfile.write(b"<html><body>" + b"log in first " * 100 + b"</body></html>")
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *arguments):
+        pass
+
+
+@pytest.fixture
+def broken():
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Broken)
+    server.answer, server.asked, server.end = "500", 0, threading.Event()
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.end.set()
+    server.shutdown()
+    server.server_close()
+
+
+def impatient(monkeypatch, port):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
+def works(study, folder, capsys):
+    """Do a stage's work with a broken store: its output is there, one sentence is said."""
+    with cell_run(study, Cell("kindergarten_teacher", 42, "non_contrastive")) as run:
+        (folder / "adapter").write_text("trained")
+        run.log_metrics({LOSS: 2.0}, 1)
+        run.log_folder(folder, "adapter")
+        run.log_table(pd.DataFrame({"a": [1]}), "a.json")
+        run.resume_if_same(LOSS)
+    assert (folder / "adapter").read_text() == "trained"
+    (told,) = capsys.readouterr().err.splitlines()
+    assert len(told) <= 300
+    assert told.startswith("warning: MLflow failed (")
+    assert told.endswith("upload kindergarten_teacher 42 non_contrastive` adds it")
+    assert "secret" not in told
+
+
+@pytest.mark.parametrize("answer", ["500", "html", "hang"])
+def test_a_broken_server_costs_a_stage_one_sentence(
+    folder, study, capsys, broken, monkeypatch, answer
+):
+    broken.answer = answer
+    impatient(monkeypatch, broken.server_port)
+    works(study, folder, capsys)
+    assert broken.asked == 1
+
+
+def test_a_server_that_is_down_costs_a_stage_one_sentence(folder, study, capsys, monkeypatch):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        impatient(monkeypatch, unused.getsockname()[1])
+        works(study, folder, capsys)
+
+
+def test_a_store_that_is_no_database_costs_a_stage_one_sentence(folder, study, capsys):
+    (folder / "mlflow.db").write_text("no database, and longer than the header of one " * 9)
+    works(study, folder, capsys)
+
+
+def test_a_store_that_fails_half_way_costs_a_stage_one_sentence(folder, study, capsys, monkeypatch):
+    def full(self, *arguments, **keywords):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(MlflowClient, "log_artifacts", full)
+    works(study, folder, capsys)
+
+
+def test_an_error_of_the_stage_shows_also_when_the_server_is_down(
+    folder, study, broken, monkeypatch
+):
+    impatient(monkeypatch, broken.server_port)
+    with pytest.raises(ZeroDivisionError), cell_run(study, CELL):
+        _ = 1 / 0
+
+
+def test_a_server_is_waited_for_seconds_unless_the_user_says_how_long(folder, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "77")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "")
+    monkeypatch.delenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES")
+    store()
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "77"
+    assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+
+
+def test_a_queued_experiment_tracks_into_the_project_not_its_workspace(folder, study, monkeypatch):
+    workspace = folder / ".dvc" / "tmp" / "exps" / "tmp123"
+    workspace.mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    assert project() == folder
+    with cell_run(study, CELL) as run:
+        run.log_table(pd.DataFrame({"a": [1]}), "a.json")
+    assert list((folder / "mlruns").rglob("a.json"))
+    assert not list(workspace.iterdir())
+
+
+def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
+    folder, study, tmp_path_factory, made_store, monkeypatch
+):
+    elsewhere = shutil.copy(made_store, tmp_path_factory.mktemp("home") / "mlflow.db")
+    away = MlflowClient(f"sqlite:///{elsewhere}")
+    launch = away.create_run("0", tags={"mlflow.source.name": f"file://{folder}"}).info.run_id
+    monkeypatch.setenv("MLFLOW_RUN_ID", launch)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    leave_launch()
+    with cell_run(study, CELL):
+        pass
+    (found,) = runs(study)
+    assert found.info.run_name == str(CELL)
+    assert store() == f"sqlite:///{folder}/mlflow.db"
+    left = away.get_run(launch)
+    assert (left.info.status, left.info.lifecycle_stage) == ("FINISHED", "deleted")
+
+
+def test_importing_the_module_changes_nothing():
+    seen = (
+        "import logging, os, mlflow; before = dict(os.environ), logging.getLogger('mlflow').level;"
+        "import persona_leakage.pipeline.tracking;"
+        "assert before == (dict(os.environ), logging.getLogger('mlflow').level)"
+    )
+    subprocess.run([sys.executable, "-c", seen], check=True)

@@ -1,5 +1,6 @@
 """Reading and writing files so that a half-written output is never taken for a whole one."""
 
+import codecs
 import errno
 import hashlib
 import json
@@ -21,6 +22,11 @@ def whole(path: str | Path) -> Iterator[Path]:
 
     Works for a file and for a directory (the block creates either). Whatever goes wrong, nothing
     half-written is left under either name.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its folder is made if need be.
 
     Raises
     ------
@@ -53,34 +59,87 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def read_lines(path: str | Path) -> list[str]:
+    """Read the lines of a UTF-8 text, ended by a line feed (or CR LF) and by nothing else.
+
+    Unlike ``str.splitlines`` it leaves U+0085, U+2028 and the like inside a line.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or a line is not UTF-8; names file and row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; `dvc repro` makes it")
+    *lines, rest = path.read_bytes().removeprefix(codecs.BOM_UTF8).split(b"\n")
+    if rest:
+        lines.append(rest)
+    texts = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            texts.append(line.removesuffix(b"\r").decode())
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{path}, row {number}: not UTF-8 ({error.reason}); save the file as UTF-8"
+            ) from error
+    return texts
+
+
 def read_jsonl(path: str | Path) -> list[Record]:
-    """Read one JSON object a line.
+    """Read one JSON object a line, so that the number of a row is that of its line.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
 
     Raises
     ------
     InputError
         The file is missing, or a line is no JSON object; names file and line.
     """
-    path = Path(path)
-    if not path.exists():
-        raise InputError(f"{path}: no such file; `dvc repro` makes it")
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"{path}, row {number}: not JSON ({error.msg} at column {error.colno}); "
-                "write one JSON object a line"
-            ) from error
+    for number, line in enumerate(read_lines(path), start=1):
+        row = _parse(line, f"{path}, row {number}", "write one JSON object a line")
         if not isinstance(row, dict):
             raise InputError(f"{path}, row {number}: not a JSON object; write one object a line")
         rows.append(row)
     return rows
 
 
+def _parse(text: str, where: str, remedy: str) -> Any:
+    try:
+        content = json.loads(text)
+        if "\\ud" in text.lower():  # half of a surrogate pair is no text and cannot be written
+            json.dumps(content, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        line = f"line {error.lineno}, " if error.lineno > 1 else ""
+        raise InputError(
+            f"{where}: not JSON ({error.msg} at {line}column {error.colno}); {remedy}"
+        ) from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{where}: an escaped surrogate without its pair; {remedy}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: a number too long or nesting too deep; {remedy}") from error
+    return content
+
+
 def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
-    """Write one JSON object a line, UTF-8, the same bytes for the same rows."""
+    """Write one JSON object a line, UTF-8, the same bytes for the same rows.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole.
+    rows : iterable of dict
+        One a line.
+    """
     with whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:
             file.write(json.dumps(row, ensure_ascii=False) + "\n")
@@ -89,20 +148,31 @@ def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+
     Raises
     ------
     InputError
-        The file is missing.
+        The file is missing, or no JSON.
     """
-    if not Path(path).exists():
-        raise InputError(f"{path}: no such file; `dvc repro` makes it")
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    text = "\n".join(read_lines(path))
+    return _parse(text, str(path), "delete the file, `dvc repro` makes it again")
 
 
 def write_json(path: str | Path, content: Any) -> None:
     """Write indented JSON with sorted keys: the same bytes for the same content.
 
     JSON knows no "not a number": it becomes null.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole.
+    content : dict, list, str, number, bool or None
+        Nested at will.
     """
     text = json.dumps(_null(content), ensure_ascii=False, indent=2, sort_keys=True, allow_nan=False)
     write_text(path, text + "\n")
@@ -119,12 +189,26 @@ def _null(content: Any) -> Any:
 
 
 def write_text(path: str | Path, content: str) -> None:
-    """Write UTF-8 text with Unix line ends on any machine."""
+    """Write UTF-8 text with Unix line ends on any machine.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole.
+    content : str
+        Any text.
+    """
     with whole(path) as partial:
         partial.write_text(content, encoding="utf-8", newline="\n")
 
 
 def sha256(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 from statsmodels.regression.mixed_linear_model import MixedLM
+from statsmodels.stats.meta_analysis import combine_effects
+
+from persona_leakage.analysis.ranks import constant
 
 METRICS = (
     "source_delta",
@@ -26,7 +29,7 @@ def over_seeds(headline: pd.DataFrame) -> pd.DataFrame:
     ----------
     headline : DataFrame
         One row a cell: ``source``, ``seed``, ``variant`` and the numbers of
-        ``statistics.headline``.
+        ``persona_table.headline``.
 
     Returns
     -------
@@ -57,11 +60,11 @@ class MixedModel:
     Attributes
     ----------
     slope, low, high : float
-        Percentage points for 0.01 of cosine, with a 95 % Wald interval.
+        In the outcome's unit per 0.01 of cosine, with a 95 % Wald interval.
     p : float
         Wald test of the slope, two-sided.
     persona_sd, seed_sd, residual_sd : float
-        Standard deviations of the random effects and of the rest, percentage points.
+        Standard deviations of the random effects and of the rest, in the outcome's unit.
     rows : int
         Persona-by-seed observations.
     reason : str or None
@@ -98,6 +101,12 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
         return not_fitted("one seed cannot tell a persona's own effect from the rest")
     if table["persona"].nunique() < 5:
         return not_fitted("fewer than five bystanders")
+    if not np.isfinite(table[["raw", "delta"]].to_numpy(float)).all():
+        return not_fitted("a cosine or a change is not a number")
+    if constant(table["raw"].to_numpy(float)):
+        return not_fitted("all bystanders have the same cosine")
+    if constant(table["delta"].to_numpy(float)):
+        return not_fitted("all bystanders changed alike")
     data = pd.DataFrame(
         {
             "delta": table["delta"].astype(float),
@@ -158,12 +167,33 @@ class Heterogeneity:
 
 
 def heterogeneity(estimates: Sequence[float], errors: Sequence[float]) -> Heterogeneity | None:
-    """Compare estimates with their standard errors; ``None`` for fewer than two."""
+    """Compare estimates with their standard errors, by statsmodels' ``combine_effects``.
+
+    Parameters
+    ----------
+    estimates : sequence of float
+        One per source, say.
+    errors : sequence of float
+        Their standard errors, above zero.
+
+    Returns
+    -------
+    Heterogeneity or None
+        ``None`` for fewer than two estimates.
+    """
     if len(estimates) < 2:
         return None
-    values, weights = np.asarray(estimates, float), 1 / np.asarray(errors, float) ** 2
-    pooled = float((weights * values).sum() / weights.sum())
-    q = float((weights * (values - pooled) ** 2).sum())
+    values, variances = np.asarray(estimates, float), np.asarray(errors, float) ** 2
+    # about their mean: statsmodels' Q is a difference of sums of squares
+    centre = values.mean()
+    with np.errstate(invalid="ignore", divide="ignore"):  # of its random effects, not read here
+        combined = combine_effects(values - centre, variances, method_re="chi2")
     freedom = len(values) - 1
-    i_squared = max(0.0, (q - freedom) / q) if q > 0 else 0.0
-    return Heterogeneity(pooled, q, i_squared, float(stats.chi2.sf(q, freedom)), len(values))
+    q = max(float(combined.q), 0.0)
+    return Heterogeneity(
+        pooled=float(centre + combined.mean_effect_fe),
+        q=q,
+        i_squared=float(combined.i2) if q > freedom else 0.0,
+        p=float(stats.chi2.sf(q, freedom)),
+        count=len(values),
+    )

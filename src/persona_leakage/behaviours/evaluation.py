@@ -1,83 +1,56 @@
-"""Every persona times every question: the table of scores that all statistics start from."""
+"""A persona asked every question: the table of scores that all statistics start from."""
 
 from collections.abc import Sequence
-from itertools import tee
 
+import numpy as np
 import pandas as pd
 
-from persona_leakage.data.catalog import Persona
+from persona_leakage.behaviours.behaviour import Behaviour
 from persona_leakage.data.questions import Question
-from persona_leakage.errors import InputError
-from persona_leakage.model.chat import Tokenizer
-from persona_leakage.model.processes import Score
-from persona_leakage.model.scoring import items
-from persona_leakage.progress import bar
-from persona_leakage.study.parameters import Study
+from persona_leakage.model.scoring import Item
 
 
-def evaluate(
-    score: Score,
-    tokenizer: Tokenizer,
-    personas: Sequence[Persona],
+def score_table(
+    persona: str,
     questions: Sequence[Question],
-    study: Study,
+    made: Sequence[Item],
+    logprobs: Sequence[np.ndarray],
+    behaviour: Behaviour,
 ) -> pd.DataFrame:
-    """Score every choice of every question under every persona.
+    """Tabulate what a persona's replies are worth.
 
     Parameters
     ----------
-    score : callable
-        Of ``devices.scorer``.
+    persona : str
+        Its name.
+    questions : sequence of Question
+    made : sequence of Item
+        The questions under this persona, of ``scoring.items``.
+    logprobs : sequence of ndarray
+        Of ``scoring.continuation_logprobs``.
+    behaviour : Behaviour
 
     Returns
     -------
     DataFrame
-        One row a (persona, question): ``persona``; ``question`` (key), ``benchmark``; ``answer``,
-        ``chosen`` (indices of the right and of the highest-scored choice); ``correct`` (bool);
-        ``scores`` (list of float32, one a choice: see ``scoring.choice_scores``); ``tokens`` (of
-        the prompt and its choices).
-
-    Raises
-    ------
-    InputError
-        There is no question to ask.
+        One row a question: ``persona``; ``question`` (key), ``benchmark``; ``outcome``,
+        ``scores``, ``label_mass``, ``answer``, ``chosen`` (of ``behaviour.Observation``);
+        ``tokens`` (of the prompt and its continuations).
     """
-    if not questions:
-        raise InputError(
-            "outputs: the eval set is empty; lower questions.train_fraction or name a benchmark in "
-            "questions.evaluate"
-        )
-    frames = []
-    with bar("scoring", len(personas) * len(questions), "questions") as progress:
-        everyone, asked = tee(
-            items(
-                tokenizer,
-                [persona.prompt for persona in personas],
-                questions,
-                study.scoring,
-                study.model.system_role,
-            )
-        )
-        scored = score(asked, study.scoring, progress.update)
-        for persona, made, scores in zip(personas, everyone, scored, strict=True):
-            chosen = [int(values.argmax()) for values in scores]
-            frames.append(
-                pd.DataFrame(
-                    {
-                        "persona": persona.name,
-                        "question": [question.key for question in questions],
-                        "benchmark": [question.benchmark for question in questions],
-                        "answer": [question.answer for question in questions],
-                        "chosen": chosen,
-                        "correct": [
-                            choice == question.answer
-                            for choice, question in zip(chosen, questions, strict=True)
-                        ],
-                        "scores": scores,
-                        "tokens": [
-                            len(item.prompt) + sum(map(len, item.continuations)) for item in made
-                        ],
-                    }
-                )
-            )
-    return pd.concat(frames, ignore_index=True)
+    seen = [
+        behaviour.observe(question, sums, [len(ids) for ids in item.continuations])
+        for question, item, sums in zip(questions, made, logprobs, strict=True)
+    ]
+    return pd.DataFrame(
+        {
+            "persona": persona,
+            "question": [question.key for question in questions],
+            "benchmark": [question.benchmark for question in questions],
+            "outcome": [each.outcome for each in seen],
+            "scores": [each.scores for each in seen],
+            "label_mass": [each.label_mass for each in seen],
+            "answer": [each.answer for each in seen],
+            "chosen": [each.chosen for each in seen],
+            "tokens": [len(item.prompt) + sum(map(len, item.continuations)) for item in made],
+        }
+    )

@@ -6,12 +6,15 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any
 
 import yaml
 
+from persona_leakage.data.benchmarks import load_benchmark
+from persona_leakage.data.questions import alike_choices
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl
+from persona_leakage.files import read_jsonl, read_lines
 
 SOURCES = ("villain", "comedian", "assistant", "software_engineer", "kindergarten_teacher")
 RELATIVES = (
@@ -24,6 +27,9 @@ RELATIVES = (
     "hierarchical",
     "intersectional",
     "domain-adjacent",
+    "paraphrase",
+    "decoy",
+    "near-twin",
 )
 CATEGORIES = ("core", "condition", *RELATIVES, "unrelated")
 
@@ -57,32 +63,57 @@ class Persona:
 def load_personas(directory: str | Path) -> dict[str, Persona]:
     """Load ``personas.yaml``, by name, in the order of the file.
 
+    Parameters
+    ----------
+    directory : str or Path
+        The catalog's folder.
+
     Raises
     ------
     InputError
-        A row that is incomplete, unknown, or there twice; names file and row.
+        A row that is incomplete, unknown, or there twice; names file and line.
     """
     path = Path(directory) / PERSONAS_FILE
     if not path.exists():
         raise InputError(f"{path}: no such file; `dvc update data.dvc` brings the catalog in")
-    try:
-        rows: list[Any] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({str(error).splitlines()[0]})") from error
     personas: dict[str, Persona] = {}
     texts: dict[str | None, str] = {}
-    for number, row in enumerate(rows, start=1):
-        persona = _persona(row, f"{path}, row {number}")
+    for line, row in _rows(path):
+        where = f"{path}, line {line}"
+        persona = _persona(row, where)
         if persona.name in personas:
-            raise InputError(f"{path}, row {number}: {persona.name} is there twice; rename one")
+            raise InputError(f"{where}: {persona.name} is there twice; rename one")
         if persona.prompt in texts:
             raise InputError(
-                f"{path}, row {number}: {persona.name} has the very prompt of "
+                f"{where}: {persona.name} has the very prompt of "
                 f"{texts[persona.prompt]}; reword one or delete it"
             )
         personas[persona.name] = persona
         texts[persona.prompt] = persona.name
     return personas
+
+
+def _rows(path: Path) -> list[tuple[int, Any]]:
+    """Items of a YAML list, each with the number of its first line."""
+    text = "\n".join(read_lines(path))
+    if broken := next((letter for letter in text if letter in "\x85\u2028\u2029"), None):
+        line = text[: text.index(broken)].count("\n") + 1
+        escape = broken.encode("unicode_escape").decode()
+        raise InputError(
+            f"{path}, line {line}: U+{ord(broken):04X} ends a line in YAML; "
+            f"write {escape} in a text in double quotes"
+        )
+    try:
+        root = yaml.compose(text, yaml.SafeLoader)
+        rows = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
+        reason = getattr(error, "problem", None) or "unreadable"
+        raise InputError(f"{where}: not YAML ({reason}); correct the line") from error
+    if not isinstance(root, yaml.SequenceNode):
+        raise InputError(f"{path}: not a list of personas; write one a line, after a dash")
+    return [(node.start_mark.line + 1, row) for node, row in zip(root.value, rows, strict=True)]
 
 
 def _persona(row: Any, where: str) -> Persona:
@@ -91,11 +122,15 @@ def _persona(row: Any, where: str) -> Persona:
         raise InputError(f"{where}: a persona has exactly the keys {', '.join(sorted(keys))}")
     name, category, relation, prompt = (row[k] for k in ("name", "category", "relation", "prompt"))
     if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
-        raise InputError(f"{where}: the name {name!r} is not snake_case")
+        raise InputError(f"{where}: the name {shortened(name)} is not snake_case")
     if category not in CATEGORIES:
-        raise InputError(f"{where}: {name} has the category {category!r}; {_allowed(CATEGORIES)}")
+        raise InputError(
+            f"{where}: {name} has the category {shortened(category)}; {_allowed(CATEGORIES)}"
+        )
     if relation is not None and relation not in SOURCES:
-        raise InputError(f"{where}: {name} has the relation {relation!r}; {_allowed(SOURCES)}")
+        raise InputError(
+            f"{where}: {name} has the relation {shortened(relation)}; {_allowed(SOURCES)}"
+        )
     if prompt is not None and (not isinstance(prompt, str) or prompt != prompt.strip()):
         raise InputError(f"{where}: {name} has a prompt that is not trimmed text")
     return Persona(name, category, relation, prompt)
@@ -108,6 +143,11 @@ def _allowed(names: tuple[str, ...]) -> str:
 def load_neutral(directory: str | Path) -> list[str]:
     """Load the neutral questions, one a line.
 
+    Parameters
+    ----------
+    directory : str or Path
+        The catalog's folder.
+
     Raises
     ------
     InputError
@@ -116,7 +156,7 @@ def load_neutral(directory: str | Path) -> list[str]:
     path = Path(directory) / NEUTRAL_FILE
     if not path.exists():
         raise InputError(f"{path}: no such file; `dvc update data.dvc` brings the catalog in")
-    questions = path.read_text(encoding="utf-8").splitlines()
+    questions = read_lines(path)
     if not questions:
         raise InputError(f"{path}: no neutral question; write one a line")
     for number, question in enumerate(questions, start=1):
@@ -130,42 +170,55 @@ def load_neutral(directory: str | Path) -> list[str]:
 def check_questions(directory: str | Path) -> None:
     """Check the authored question bank: four choices, no duplicates, balanced answer positions.
 
+    Parameters
+    ----------
+    directory : str or Path
+        Holds ``questions.jsonl``.
+
     Raises
     ------
     InputError
         Names file, row and remedy of the first fault.
     """
     path = Path(directory) / QUESTIONS_FILE
-    rows = read_jsonl(path)
+    keys = {"id", "category", "question", "choices", "answerKey"}
+    for number, row in enumerate(read_jsonl(path), start=1):
+        if set(row) != keys:
+            raise InputError(
+                f"{path}, row {number}: a question has exactly the keys {', '.join(sorted(keys))}"
+            )
+    questions = load_benchmark("everyday", {"everyday": str(path)})
+    alike = {record["question"] for record in alike_choices(questions)}
     seen_ids: set[str] = set()
     seen_texts: set[str] = set()
-    for number, row in enumerate(rows, start=1):
+    for number, question in enumerate(questions, start=1):
         where = f"{path}, row {number}"
-        if set(row) != {"id", "category", "question", "choices", "answerKey"}:
-            raise InputError(
-                f"{where}: a question has the keys id, category, question, choices and answerKey"
-            )
-        texts, labels = row["choices"]["text"], row["choices"]["label"]
-        if labels != ["A", "B", "C", "D"] or len(texts) != 4:
+        if question.labels != ("A", "B", "C", "D"):
             raise InputError(f"{where}: a question has four choices, labelled A to D")
-        if len({text.casefold() for text in texts}) != 4:
-            raise InputError(f"{where}: a choice is there twice, so that two would be right")
-        if row["answerKey"] not in labels:
-            raise InputError(f"{where}: answerKey {row['answerKey']!r} is not among the labels")
-        if row["id"] in seen_ids or row["question"].casefold() in seen_texts:
+        if question.key in alike:
+            raise InputError(f"{where}: a choice is there twice; reword one")
+        if question.id in seen_ids or question.text.casefold() in seen_texts:
             raise InputError(f"{where}: this id or question is there twice; reword one")
-        seen_ids.add(row["id"])
-        seen_texts.add(row["question"].casefold())
-    positions = Counter(row["answerKey"] for row in rows)
-    if max(positions.values()) - min(positions[label] for label in "ABCD") > 1:
-        raise InputError(f"{path}: the answer positions are not balanced: {dict(positions)}")
+        seen_ids.add(question.id)
+        seen_texts.add(question.text.casefold())
+    counts = Counter(question.labels[question.answer] for question in questions)
+    most, least = max("ABCD", key=lambda x: counts[x]), min("ABCD", key=lambda x: counts[x])
+    if counts[most] - counts[least] > 1:
+        raise InputError(
+            f"{path}: the right answer stands at {most} in {counts[most]} questions, at {least} in "
+            f"{counts[least]}; reorder the choices of a question so that {least} is right instead "
+            f"of {most}, until they differ by one at most"
+        )
 
 
 @command
 def main() -> None:
     """Check ``catalog/`` and say what it holds."""
+    from persona_leakage.data.families import check_families  # which imports this module
+
     directory = Path("catalog")
     personas = load_personas(directory)
+    check_families(personas)
     neutral = load_neutral(directory)
     check_questions(directory)
     questions = len(read_jsonl(directory / QUESTIONS_FILE))

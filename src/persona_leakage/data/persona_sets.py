@@ -1,66 +1,116 @@
-"""Persona sets: who is evaluated for each source of a study."""
+"""Persona sets: who is measured, who can be taught, who is evaluated for each source of a study."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 
 import pandas as pd
 
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
+from persona_leakage.files import Record
 from persona_leakage.study.parameters import Neighbourhood, Study
 
 
-def chosen_personas(
-    study: Study, personas: Mapping[str, Persona], similarity: pd.DataFrame | None = None
-) -> dict[str, list[Persona]]:
-    """Resolve ``personas`` of a study to who is evaluated for each source, in catalog order.
+def measured_personas(study: Study, catalog: Mapping[str, Persona]) -> list[str]:
+    """Name who takes part in the geometry, in catalog order: all who may be evaluated.
 
-    ``core``: the eleven and the conditions. ``full``: the whole catalog. A neighbourhood: the
-    nearest to the source by raw cosine at the study's layer, and as controls the eleven, the
-    conditions and the unrelated. A list: these, the conditions, the assistant and the sources.
-    Only a neighbourhood differs from source to source.
+    ``core``: the eleven and the conditions. ``full``: the whole catalog. A list: these, the
+    conditions, the assistant and the sources. A neighbourhood is chosen among the whole catalog.
+
+    Parameters
+    ----------
+    study : Study
+    catalog : mapping
+        Every persona, by name.
 
     Raises
     ------
     InputError
         A source or a persona that the catalog does not hold.
     """
-    for source in study.sources:
-        if source not in personas:
-            raise InputError(
-                f"params.yaml: sources names {source!r}, which is no persona of the catalog; "
-                "correct it or add a line to catalog/personas.yaml"
-            )
+    _check_known("sources", study.sources, catalog)
+    match study.personas:
+        case "full" | Neighbourhood():
+            names = set(catalog)
+        case "core":
+            names = {*_of(catalog, "core", "condition"), *study.sources}
+        case listed:
+            _check_known("personas", listed, catalog)
+            names = {*listed, *_of(catalog, "condition"), "assistant", *study.sources}
+    return [name for name in catalog if name in names]
 
-    def of(*categories: str) -> set[str]:
-        return {p.name for p in personas.values() if p.category in categories}
 
-    wanted: dict[str, set[str]] = {}
-    for source in study.sources:
-        match study.personas:
-            case "full":
-                names = set(personas)
-            case "core":
-                names = of("core", "condition") | set(study.sources)
-            case Neighbourhood(neighbours=count):
-                assert similarity is not None, "the neighbourhood is read off the similarity table"
-                others = similarity[
-                    (similarity["source"] == source) & (similarity["persona"] != source)
-                ]
-                nearest = set(others.nlargest(count, "raw")["persona"])
-                names = of("core", "condition", "unrelated") | nearest | {source}
-            case listed:
-                for name in listed:
-                    if name not in personas:
-                        raise InputError(
-                            f"params.yaml: personas names {name!r}, which is no persona of the "
-                            "catalog; correct it or add a line to catalog/personas.yaml"
-                        )
-                names = {*listed, *of("condition"), "assistant", *study.sources}
-        wanted[source] = names
-    return {
-        source: [persona for persona in personas.values() if persona.name in names]
-        for source, names in wanted.items()
+def taught_personas(study: Study, catalog: Mapping[str, Persona]) -> list[str]:
+    """Name who can be taught in a cell, in catalog order.
+
+    Those measured, since each can be a source, and the core personas, among which negatives are
+    drawn, with the negatives that the study names.
+
+    Parameters
+    ----------
+    study : Study
+    catalog : mapping
+        Every persona, by name.
+
+    Raises
+    ------
+    InputError
+        A named negative that the catalog does not hold.
+    """
+    named = study.contrast.negatives if isinstance(study.contrast.negatives, list) else []
+    _check_known("contrast.negatives", named, catalog)
+    names = {*measured_personas(study, catalog), *_of(catalog, "core", "condition"), *named}
+    return [name for name in catalog if name in names]
+
+
+def evaluated_personas(
+    study: Study, measured: Mapping[str, Persona], pairs: pd.DataFrame, layer: int
+) -> dict[str, list[str]]:
+    """Name who is evaluated for each source, in catalog order.
+
+    Everyone measured; with a neighbourhood the nearest to the source by raw cosine and, as
+    controls, the eleven, the conditions and the unrelated. Only a neighbourhood differs from
+    source to source.
+
+    Parameters
+    ----------
+    study : Study
+    measured : mapping
+        Personas by name.
+    pairs : DataFrame
+        Of ``cosines.table``.
+    layer : int
+        The study's.
+    """
+    if not isinstance(study.personas, Neighbourhood):
+        return {source: list(measured) for source in study.sources}
+    controls = _of(measured, "core", "condition", "unrelated")
+    names = {
+        source: {*controls, source, *nearest(pairs, source, layer)[: study.personas.neighbours]}
+        for source in study.sources
     }
+    return {
+        source: [name for name in measured if name in chosen] for source, chosen in names.items()
+    }
+
+
+def nearest(pairs: pd.DataFrame, source: str, layer: int) -> list[str]:
+    """Order the other personas by raw cosine to the source, nearest first.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Of ``cosines.table``.
+    source : str
+    layer : int
+    """
+    others = pairs[
+        (pairs["layer"] == layer) & (pairs["source"] == source) & (pairs["persona"] != source)
+    ]
+    ordered: list[str] = others.sort_values("raw", ascending=False, kind="stable")[
+        "persona"
+    ].tolist()
+    return ordered
 
 
 def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequence[str]:
@@ -68,6 +118,12 @@ def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequen
 
     A source that the study does not list can be computed all the same (``mlflow run -P source``)
     when everyone is asked for every source, itself among them.
+
+    Parameters
+    ----------
+    source : str
+    evaluated : mapping
+        Of ``evaluated_personas``.
 
     Raises
     ------
@@ -83,3 +139,26 @@ def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequen
         f"params.yaml: the baseline lacks the personas that {source} is compared with; add "
         f"{source} to sources, and to personas where these are listed by name"
     )
+
+
+def records(personas: Iterable[Persona]) -> list[Record]:
+    """Write personas out in full, as JSON keeps them."""
+    return [asdict(persona) for persona in personas]
+
+
+def from_records(rows: Iterable[Record]) -> dict[str, Persona]:
+    """Read back what ``records`` wrote, by name."""
+    return {row["name"]: Persona(**row) for row in rows}
+
+
+def _of(personas: Mapping[str, Persona], *categories: str) -> set[str]:
+    return {persona.name for persona in personas.values() if persona.category in categories}
+
+
+def _check_known(key: str, names: Iterable[str], catalog: Mapping[str, Persona]) -> None:
+    for name in names:
+        if name not in catalog:
+            raise InputError(
+                f"params.yaml: {key} names {name!r}, which is no persona of the catalog; correct "
+                "it or add a line to catalog/personas.yaml"
+            )

@@ -1,19 +1,16 @@
-"""Multiple-choice questions: loading any benchmark as data, splitting, wrong answers."""
+"""Multiple-choice questions: what one is, which of its choices are right, its file."""
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
-import yaml
+from pydantic import ConfigDict, StrictInt, TypeAdapter, ValidationError
 
-from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, read_jsonl
-
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-NEAR_DUPLICATE = 0.8  # Jaccard overlap of the words of two questions
+from persona_leakage.files import Record, read_jsonl, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -37,240 +34,170 @@ class Question:
         Index of the wrong choice to train on; ``None`` for questions that are only evaluated.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     benchmark: str
-    row: int
+    row: StrictInt
     id: str
     text: str
     choices: tuple[str, ...]
     labels: tuple[str, ...]
-    answer: int
-    wrong: int | None = None
+    answer: StrictInt
+    wrong: StrictInt | None = None
 
     @property
     def key(self) -> str:
         """``benchmark:row``, unique in a study."""
         return f"{self.benchmark}:{self.row}"
 
-    def record(self) -> Record:
-        """Plain data for JSON lines; ``from_records`` reads it back."""
-        return asdict(self)
+    @cached_property
+    def right(self) -> frozenset[int]:
+        """Indices of all choices with the text of the right one: whichever is chosen is right."""
+        text = _same(self.choices[self.answer])
+        return frozenset(i for i, choice in enumerate(self.choices) if _same(choice) == text)
 
 
-def from_records(path: str | Path) -> list[Question]:
-    """Read questions that a stage wrote.
+def _same(text: str) -> str:
+    """Reduce a choice to what tells it from another: canonical Unicode, single spaces.
 
-    Raises
-    ------
-    InputError
-        The file is missing, or a row has no answer or one outside its choices.
+    Case and compatibility forms stay: ``Rr`` is another genotype than ``RR``, ``10²`` is not
+    ``102``. ``alike_choices`` lists those that differ in nothing else.
     """
-    questions = []
-    for number, row in enumerate(read_jsonl(path), start=1):
-        where = f"{path}, row {number}"
-        if "answer" not in row:
-            raise InputError(
-                f"{where}: no answer; run `dvc repro questions` to write the file anew"
-            )
-        try:
-            question = Question(
-                **{**row, "choices": tuple(row["choices"]), "labels": tuple(row["labels"])}
-            )
-        except (KeyError, TypeError) as error:
-            raise InputError(
-                f"{where}: not a question ({error}); run `dvc repro questions`"
-            ) from error
-        _check(question, where)
-        questions.append(question)
-    return questions
+    return " ".join(unicodedata.normalize("NFC", text).split())
 
 
-def benchmarks() -> dict[str, Record]:
-    """Return the benchmarks that ``benchmarks.yaml`` describes, by name."""
-    text = Path(__file__).with_name("benchmarks.yaml").read_text(encoding="utf-8")
-    described: dict[str, Record] = yaml.safe_load(text)
-    return described
+def _similar(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
-def load_benchmark(name: str, snapshots: Mapping[str, str] = {}) -> list[Question]:
-    """Load a benchmark with ``datasets``, from the hub or from a local snapshot of it.
+def alike_choices(questions: Iterable[Question]) -> list[Record]:
+    """List the choices of a question that are the same text, or the same but for case or form.
 
     Parameters
     ----------
-    name : str
-        Key of ``benchmarks.yaml``.
-    snapshots : mapping
-        Local folders (or JSON lines files, for a benchmark of local files) by benchmark.
-
-    Raises
-    ------
-    InputError
-        An unknown benchmark, no network, or a row that is no question; names it and the remedy.
-    """
-    known = benchmarks()
-    if name not in known:
-        raise InputError(
-            f"questions: unknown benchmark {name!r}; allowed are {', '.join(known)} "
-            "(src/persona_leakage/data/benchmarks.yaml)"
-        )
-    spec = known[name]
-    where, rows = _load_rows(name, spec, snapshots.get(name))
-    questions = [_question(name, spec, number, row, where) for number, row in enumerate(rows)]
-    if not questions:
-        raise InputError(f"{where}: no rows; a benchmark has at least one question")
-    return questions
-
-
-def _load_rows(name: str, spec: Record, snapshot: str | None) -> tuple[str, Iterable[Record]]:
-    from datasets import load_dataset
-    from datasets.exceptions import DatasetNotFoundError
-    from datasets.utils import disable_progress_bars
-
-    disable_progress_bars()
-    if "files" in spec:
-        file = snapshot or spec["files"]
-        # read_jsonl says which row is broken, pyarrow would not
-        read_jsonl(file)
-        return file, load_dataset("json", data_files=file, split=spec["split"])
-    if snapshot is not None:
-        if not Path(snapshot).is_dir():
-            raise InputError(f"questions.snapshots.{name}: no folder {snapshot}")
-        return snapshot, load_dataset(snapshot, spec.get("config"), split=spec["split"])
-    try:
-        return spec["path"], load_dataset(
-            spec["path"], spec.get("config"), split=spec["split"], revision=spec["revision"]
-        )
-    except (ConnectionError, DatasetNotFoundError, OSError) as error:
-        raise InputError(
-            f"questions: {spec['path']} cannot be reached; where there is a network run "
-            f"`hf download --repo-type dataset {spec['path']} --revision {spec['revision']} "
-            f"--local-dir snapshots/{name}` and set questions.snapshots.{name} to that folder"
-        ) from error
-
-
-def _field(row: Record, path: str, where: str) -> Any:
-    value: Any = row
-    for part in path.split("."):
-        if not isinstance(value, Mapping) or value.get(part) is None:
-            raise InputError(f"{where}: no {path}; add it or delete the row")
-        value = value[part]
-    return value
-
-
-def _question(name: str, spec: Record, number: int, row: Record, source: str) -> Question:
-    where = f"{source}, row {number + 1}"
-    text = _field(row, spec["question"], where)
-    if isinstance(spec["choices"], list):
-        choices = [str(_field(row, field, where)) for field in spec["choices"]]
-    else:
-        choices = [str(choice) for choice in _field(row, spec["choices"], where)]
-    labels = (
-        [str(label) for label in _field(row, spec["labels"], where)]
-        if spec["labels"]
-        else list(LETTERS[: len(choices)])
-    )
-    answer = _field(row, spec["answer"], where)
-    match spec["answer_is"]:
-        case "label":
-            if str(answer) not in labels:
-                raise InputError(
-                    f"{where}: {spec['answer']} is {answer!r}, not among the labels "
-                    f"{', '.join(labels)}; correct one of them"
-                )
-            index = labels.index(str(answer))
-        case "index":
-            if not str(answer).isdecimal() or int(answer) >= len(choices):
-                raise InputError(
-                    f"{where}: {spec['answer']} is {answer!r}, not a number from 0 to "
-                    f"{len(choices) - 1}; correct it"
-                )
-            index = int(answer)
-        case _:
-            right = choices[0]
-            choices = shuffled(choices, "choices", name, number)
-            index = choices.index(right)
-    question = Question(
-        benchmark=name,
-        row=number,
-        id=str(_field(row, spec["id"], where)) if spec["id"] else str(number),
-        text=text.strip(),
-        choices=tuple(choice.strip() for choice in choices),
-        labels=tuple(labels),
-        answer=index,
-    )
-    _check(question, where)
-    return question
-
-
-def _check(question: Question, where: str) -> None:
-    count = len(question.choices)
-    if count < 2 or len(question.labels) != count or len(set(question.labels)) != count:
-        raise InputError(f"{where}: {count} choices with labels {', '.join(question.labels)}")
-    if not isinstance(question.answer, int) or not 0 <= question.answer < count:
-        raise InputError(f"{where}: the answer {question.answer!r} is not among the choices")
-    if not question.text or not all(question.choices):
-        raise InputError(f"{where}: an empty question or choice; fill it in or delete the row")
-
-
-def split(
-    questions: list[Question], train_fraction: float, seed: int
-) -> tuple[list[Question], list[Question]]:
-    """Split by row into (train, evaluate), each in the benchmark's own order.
-
-    ``round(train_fraction * n)`` rows are trained on. The order depends on the seed, the benchmark
-    and the row alone.
-    """
-    order = shuffled(questions, "split", seed, questions[0].benchmark)
-    train = {question.row for question in order[: round(train_fraction * len(questions))]}
-    return (
-        [question for question in questions if question.row in train],
-        [question for question in questions if question.row not in train],
-    )
-
-
-def at_most(questions: list[Question], count: int | None, seed: int) -> list[Question]:
-    """Draw ``count`` of the questions (all when ``None``), keeping their order."""
-    if count is None or count >= len(questions):
-        return questions
-    kept = {question.key for question in shuffled(questions, "at most", seed)[:count]}
-    return [question for question in questions if question.key in kept]
-
-
-def with_wrong_answer(question: Question, seed: int) -> Question:
-    """Draw the incorrect choice to train on, uniformly among those of the question."""
-    incorrect = [index for index in range(len(question.choices)) if index != question.answer]
-    return replace(question, wrong=shuffled(incorrect, "wrong answer", seed, question.key)[0])
-
-
-def near_duplicates(train: list[Question], evaluate: list[Question]) -> list[Record]:
-    """List pairs across the split whose texts are equal, or overlap by ``NEAR_DUPLICATE``.
-
-    Overlap is the Jaccard index of the two sets of lower-cased words.
+    questions : iterable of Question
+        Of any benchmarks.
 
     Returns
     -------
     list of dict
-        ``train`` and ``evaluate`` (keys), ``overlap`` (1.0 for the same words), ``exact``.
+        One a group of such choices: ``question`` (key), ``labels``, ``texts``, ``right`` (whether
+        the right choice is among them), ``same`` (true: one text, taken for one choice; false:
+        they differ in case or in compatibility form (NFKC) alone and remain different choices).
     """
-
-    def words(question: Question) -> frozenset[str]:
-        return frozenset(re.findall(r"\w+", question.text.lower()))
-
-    bags = [(question, words(question)) for question in evaluate]
-    pairs = []
-    for question in train:
-        bag = words(question)
-        for other, other_bag in bags:
-            smaller, larger = sorted((len(bag), len(other_bag)))
-            if smaller < NEAR_DUPLICATE * larger:
-                continue  # cannot overlap enough
-            overlap = len(bag & other_bag) / len(bag | other_bag)
-            if overlap >= NEAR_DUPLICATE:
-                pairs.append(
+    listed: list[Record] = []
+    for question in questions:
+        for same, reduce in ((True, _same), (False, _similar)):
+            for group in _groups(question.choices, reduce):
+                texts = [question.choices[index] for index in group]
+                if not same and len({_same(text) for text in texts}) == 1:
+                    continue  # listed as the same already
+                listed.append(
                     {
-                        "train": question.key,
-                        "evaluate": other.key,
-                        "overlap": round(overlap, 3),
-                        "exact": question.text == other.text,
+                        "question": question.key,
+                        "labels": [question.labels[index] for index in group],
+                        "texts": texts,
+                        "right": question.answer in group,
+                        "same": same,
                     }
                 )
-    return pairs
+    return listed
+
+
+def _groups(choices: Iterable[str], reduce: Callable[[str], str]) -> list[list[int]]:
+    groups: dict[str, list[int]] = {}
+    for index, choice in enumerate(choices):
+        groups.setdefault(reduce(choice), []).append(index)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def check(question: Question, where: str) -> None:
+    """Refuse what cannot be asked or scored.
+
+    Parameters
+    ----------
+    question : Question
+        As read or drawn.
+    where : str
+        File and row, for the message.
+
+    Raises
+    ------
+    InputError
+        Too few choices, labels that do not tell them apart, an answer or a wrong answer outside
+        them, an empty text, or no choice that is wrong.
+    """
+    count, labels = len(question.choices), question.labels
+    if count < 2:
+        raise InputError(f"{where}: a question has at least two choices, this one has {count}")
+    if len(labels) != count:
+        raise InputError(f"{where}: {count} choices but {len(labels)} labels; give each one label")
+    if len(set(labels)) != count or not all(map(_visible, labels)):
+        raise InputError(
+            f"{where}: the labels {', '.join(labels)[:80]} do not tell the choices apart; "
+            "give each one of its own"
+        )
+    if not 0 <= question.answer < count:
+        raise InputError(f"{where}: the answer {question.answer} is not among the choices")
+    if not _visible(question.text) or not all(map(_visible, question.choices)):
+        raise InputError(f"{where}: an empty question or choice; fill it in or delete the row")
+    if len(question.right) == count:
+        raise InputError(
+            f"{where}: every choice is {question.choices[0][:80]!r}, so that none is wrong; "
+            "correct the row or delete it"
+        )
+    if question.wrong is not None and (
+        not 0 <= question.wrong < count or question.wrong in question.right
+    ):
+        raise InputError(f"{where}: the wrong answer {question.wrong} is no wrong choice")
+
+
+def _visible(text: str) -> bool:
+    return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
+
+
+_INVISIBLE = {"Cc", "Cf", "Zs", "Zl", "Zp"}  # control, format, separators
+_QUESTION = TypeAdapter(Question)
+
+
+def read_questions(path: str | Path) -> list[Question]:
+    """Read questions that ``write_questions`` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON lines.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or a row is no question; names file, row and remedy.
+    """
+    questions = []
+    for number, row in enumerate(read_jsonl(path), start=1):
+        where = f"{path}, row {number}"
+        try:
+            question = _QUESTION.validate_python(row)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            key = ".".join(str(part) for part in fault["loc"])
+            raise InputError(
+                f"{where}: not a question ({key}: {fault['msg']}); run `dvc repro questions` to "
+                "write the file anew"
+            ) from error
+        check(question, where)
+        questions.append(question)
+    return questions
+
+
+def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
+    """Write one question a line; ``read_questions`` gives back the same, whatever their text.
+
+    Parameters
+    ----------
+    path : str or Path
+        JSON lines.
+    questions : iterable of Question
+        In the order of the file.
+    """
+    write_jsonl(path, (asdict(question) for question in questions))

@@ -16,6 +16,7 @@ def shuffled(items: Sequence[Item], *key: object) -> list[Item]:
     Parameters
     ----------
     items : sequence
+        In an order that is itself reproducible.
     *key : object
         What the draw is for, for instance ``"split", 42``; told apart by its ``repr``.
     """

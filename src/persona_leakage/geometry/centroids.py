@@ -1,10 +1,9 @@
-"""The base model's geometry of personas: centroids of the residual stream, and their cosines."""
+"""Where the base model holds each persona: centroids of the residual stream."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 
 from persona_leakage.data.catalog import Persona
@@ -15,7 +14,13 @@ from persona_leakage.model.shared_prefix import common_prefix
 
 
 def depth(model: CausalLM) -> int:
-    """Number of decoder blocks."""
+    """Number of decoder blocks.
+
+    Parameters
+    ----------
+    model : CausalLM
+        Of any architecture.
+    """
     blocks: int = model.config.get_text_config().num_hidden_layers
     return blocks
 
@@ -23,7 +28,12 @@ def depth(model: CausalLM) -> int:
 def layer_number(layer: int | float, blocks: int) -> int:
     """Turn a layer parameter into the number of blocks that have been applied (0: embeddings).
 
-    A fraction is one of the depth: 0.7 of 28 blocks is layer 20.
+    Parameters
+    ----------
+    layer : int or float
+        A fraction is one of the depth: 0.7 of 28 blocks is layer 20.
+    blocks : int
+        The model's depth.
 
     Raises
     ------
@@ -53,6 +63,21 @@ def centroids(
 
     All layers come from one pass. Layer L is the stream after L blocks; the last one is read after
     the final normalisation, as transformers reports it.
+
+    Parameters
+    ----------
+    model, tokenizer
+        Of the base model.
+    personas : sequence of Persona
+        Whose prompts stand before the questions.
+    neutral : sequence of str
+        Questions that say nothing of any persona.
+    layers : sequence of int
+        Numbers of blocks applied, of ``layer_number``.
+    system_role : {"template", "merge"}
+        Where the persona's prompt goes.
+    advance : callable
+        Told the number of personas done, one after the other.
 
     Returns
     -------
@@ -97,59 +122,3 @@ def _last_token_states(model: CausalLM, prompts: Sequence[list[int]]) -> torch.T
     last = torch.tensor([len(row) - 1 for row in rows], device=device)
     each = torch.arange(len(rows), device=device)
     return torch.stack([states[each, last].float() for states in output.hidden_states], dim=1)
-
-
-Kind = Literal["raw", "centred"]
-KINDS: tuple[Kind, ...] = ("raw", "centred")
-
-
-def cosine_matrix(vectors: np.ndarray, kind: Kind) -> np.ndarray:
-    """Cosine of each pair of centroids.
-
-    Parameters
-    ----------
-    vectors : ndarray of shape (personas, hidden)
-    kind : {"raw", "centred"}
-        ``centred`` subtracts the mean over the personas first.
-
-    Returns
-    -------
-    ndarray of shape (personas, personas)
-        Not a number where a centroid is the zero vector: at layer 0 the last token is the same for
-        all personas, and centring leaves nothing.
-    """
-    vectors = np.asarray(vectors, dtype=np.float64)
-    if kind == "centred":
-        vectors = vectors - vectors.mean(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.clip(unit @ unit.T, -1.0, 1.0)
-
-
-def table(vectors: np.ndarray, names: Sequence[str], layers: Sequence[int]) -> pd.DataFrame:
-    """List every pair's similarity at every layer.
-
-    Returns
-    -------
-    DataFrame
-        ``layer``; ``source``, ``persona`` (names); ``raw``, ``centred`` (cosines); ``distance``
-        (Euclidean). One row a layer and ordered pair.
-    """
-    frames = []
-    for index, layer in enumerate(layers):
-        points = vectors[:, index].astype(np.float64)
-        difference = points[:, None] - points[None]
-        source, persona = np.meshgrid(names, names, indexing="ij")
-        frames.append(
-            pd.DataFrame(
-                {
-                    "layer": layer,
-                    "source": source.ravel(),
-                    "persona": persona.ravel(),
-                    "raw": cosine_matrix(points, "raw").ravel(),
-                    "centred": cosine_matrix(points, "centred").ravel(),
-                    "distance": np.sqrt((difference**2).sum(axis=2)).ravel(),
-                }
-            )
-        )
-    return pd.concat(frames, ignore_index=True)

@@ -1,115 +1,18 @@
-"""The base model: fetched once, checked, kept as safetensors; loaded with or without an adapter."""
+"""The base model, loaded with or without an adapter."""
 
-import os
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from persona_leakage.errors import InputError
-from persona_leakage.files import sha256, whole
 from persona_leakage.model import architecture
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.kernels import fused, settle
-from persona_leakage.study.parameters import FolderOrigin, HubOrigin, WheelOrigin
+from persona_leakage.model.weights import require_every_weight
 
 Precision = Literal["auto", "float32", "bfloat16"]
-
-PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
-
-
-def fetch(origin: WheelOrigin | HubOrigin | FolderOrigin, directory: str | Path) -> None:
-    """Put the model's safetensors, configuration and tokenizer into ``directory``.
-
-    Raises
-    ------
-    InputError
-        The origin cannot be reached or its bytes are not the expected ones; names the remedy.
-    """
-    with whole(directory) as partial:
-        match origin:
-            case WheelOrigin():
-                _from_wheel(origin, partial)
-            case HubOrigin():
-                _from_hub(origin, partial)
-            case FolderOrigin():
-                _from_folder(origin, partial)
-        if not list(partial.glob("*.safetensors")):
-            raise InputError(
-                f"model: {origin} holds no safetensors; other weight formats are not loaded, "
-                "convert them first"
-            )
-
-
-def _from_wheel(origin: WheelOrigin, directory: Path) -> None:
-    from transformers import GgufConfig
-
-    try:
-        file = next(
-            Path(str(path.locate()))
-            for path in metadata.files(origin.package) or []
-            if path.name == origin.file
-        )
-    except (metadata.PackageNotFoundError, StopIteration) as error:
-        raise InputError(
-            f"model: the package {origin.package} with {origin.file} is not installed; "
-            "`make setup` installs it from the lock file, elsewhere "
-            f"`pip install --no-deps {origin.package}`"
-        ) from error
-    found = sha256(file)
-    if found != origin.sha256:
-        raise InputError(
-            f"model: {file} has SHA-256 {found}, not {origin.sha256} as in model.origin.sha256; "
-            f"reinstall it with `uv sync --reinstall-package {origin.package}`"
-        )
-    source = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
-    model = AutoModelForCausalLM.from_pretrained(
-        **source, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-    )
-    model.save_pretrained(directory)
-    AutoTokenizer.from_pretrained(**source).save_pretrained(directory)
-
-
-def _from_hub(origin: HubOrigin, directory: Path) -> None:
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        snapshot_download(
-            origin.repo, revision=origin.revision, allow_patterns=PATTERNS, local_dir=directory
-        )
-        described = HfApi().model_info(origin.repo, revision=origin.revision, files_metadata=True)
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise InputError(
-            f"model: {origin.repo} cannot be reached; where there is a network run "
-            f"`hf download {origin.repo} --revision {origin.revision} --local-dir FOLDER` and set "
-            "model.origin to {kind: folder, path: FOLDER}"
-        ) from error
-    expected = {file.rfilename: file.lfs.sha256 for file in described.siblings or [] if file.lfs}
-    for file in sorted(directory.glob("*.safetensors")):
-        if sha256(file) != expected[file.name]:
-            raise InputError(
-                f"model: {origin.repo}/{file.name} is not the file that the hub describes at "
-                f"{origin.revision}; delete it from the Hugging Face cache and run again"
-            )
-
-
-def _from_folder(origin: FolderOrigin, directory: Path) -> None:
-    source = Path(origin.path)
-    if not (source / "config.json").exists():
-        raise InputError(f"model: {source} has no config.json; model.origin.path is a model folder")
-    directory.mkdir()
-    for pattern in PATTERNS:
-        for file in source.glob(pattern):
-            if not (directory / file.name).exists():
-                # hard links share the bytes: a 15 GB model is not copied
-                try:
-                    os.link(file.resolve(), directory / file.name)
-                except OSError:
-                    (directory / file.name).write_bytes(file.read_bytes())
 
 
 def device() -> torch.device:
@@ -191,6 +94,7 @@ def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
             attn_implementation=attention,
             use_safetensors=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,
         )
         return loaded
 
@@ -202,13 +106,7 @@ def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
             model, report = load("sdpa")
         except ValueError:  # what transformers raises where an architecture has no sdpa
             model, report = load("eager")
-    for fault in ("missing_keys", "mismatched_keys"):
-        if names := sorted(map(str, report[fault])):
-            raise InputError(
-                f"model: the weights in {directory} do not fit {architecture.name(model)}: "
-                f"{len(names)} {fault.replace('_keys', '')}, the first {names[0]}; they would be "
-                "random numbers. Fetch the model again"
-            )
+    require_every_weight(report, directory)
     return model
 
 

@@ -2,7 +2,6 @@
 
 from dataclasses import asdict
 
-import mlflow
 import pandas as pd
 
 from persona_leakage.analysis.boundary import fit, outliers
@@ -11,60 +10,76 @@ from persona_leakage.analysis.persona_table import (
     by_category,
     headline,
     persona_table,
-    roles,
 )
-from persona_leakage.behaviours.error_modes import positions, wrong_choices
-from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.questions import from_records, with_wrong_answer
+from persona_leakage.analysis.prediction import compare
+from persona_leakage.analysis.roles import roles
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.data.persona_sets import evaluated_for, from_records
+from persona_leakage.data.questions import read_questions
+from persona_leakage.data.split import with_wrong_answer
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
-from persona_leakage.geometry.predictors import compare, predictors
+from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.scores import read_scores
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
+from persona_leakage.pipeline.upload import log_analysis
 from persona_leakage.report import figures
-from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
 
 
 @command
 def main(cell: Cell) -> None:
     """Write ``personas.csv``, ``metrics.json``, ``findings.json``, figures; log them to the run."""
     study = load_study()
-    catalog = load_personas(paths.CATALOG)
-    chosen = read_json(paths.similarity(study) / "personas.json")
+    chosen = read_json(paths.evaluated(study))
+    personas = from_records(chosen["personas"])
+    names = evaluated_for(cell.source, chosen["evaluated"])
+    layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
     negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
-    evaluated = [catalog[name] for name in evaluated_for(cell.source, chosen["evaluated"])]
+    behaviour = load_behaviour(study.behaviour)
+    outcome = behaviour.outcome
     asked = [
         with_wrong_answer(question, study.questions.split_seed)
-        for question in from_records(paths.questions(study) / "evaluate.jsonl")
+        for question in read_questions(paths.questions(study) / "evaluate.jsonl")
     ]
     clock = Stopwatch()
     with clock.time("analyse"):
-        pairs = pd.read_parquet(paths.similarity(study) / "pairs.parquet")
-        towards = pairs[(pairs["layer"] == chosen["layer"]) & (pairs["source"] == cell.source)]
-        before = pd.read_parquet(paths.baseline(study))
-        after = pd.read_parquet(paths.scores(study, cell))
-        role = roles(evaluated, cell.source, negatives)
-        table = persona_table(before, after, towards, catalog, role, cell.seed)
+        pairs = pd.read_parquet(paths.pairs(study))
+        towards = pairs[(pairs["layer"] == layer) & (pairs["source"] == cell.source)]
+        before = read_scores(paths.baseline(study), names)
+        after = read_scores(paths.scores(study, cell), names)
+        role = roles([personas[name] for name in names], cell.source, negatives)
+        table = persona_table(before, after, towards, personas, role, outcome, cell.seed)
         bystanders = table[table["role"] == "bystander"]
-        boundary = fit(bystanders["raw"].to_numpy(), bystanders["after"].to_numpy(), seed=cell.seed)
-        nearness = predictors(pairs, cell.source, bystanders["persona"].tolist(), catalog)
-        primary = f"raw@{chosen['layer']}"
-        compared = compare(nearness, bystanders["delta"].to_numpy(), primary, seed=cell.seed)
+        boundary = fit(bystanders["raw"], bystanders["after"], outcome, seed=cell.seed)
+        nearness = predictors(
+            pairs, cell.source, bystanders["persona"].tolist(), list(personas.values())
+        )
+        primary = f"raw@{layer}"
+        compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
         numbers = headline(table, cell.seed)
         findings = {
-            "layer": chosen["layer"],
+            "layer": layer,
             "boundary": asdict(boundary),
-            "outliers": outliers(bystanders, boundary).to_dict("records"),
+            "outliers": outliers(bystanders, boundary, outcome).to_dict("records"),
             "predictors": compared.to_dict("records"),
-            "categories": by_category(table, cell.seed).to_dict("records"),
-            "benchmarks": by_benchmark(before, after, towards, catalog, role, cell.seed).to_dict(
-                "records"
-            ),
-            "positions": positions(before, after, role, asked).to_dict("records"),
-            "wrong_choices": wrong_choices(before, after, role, asked).to_dict("records"),
+            "categories": by_category(table, outcome, cell.seed).to_dict("records"),
+            "benchmarks": by_benchmark(
+                before, after, towards, personas, role, outcome, cell.seed
+            ).to_dict("records"),
+            "diagnoses": [
+                {
+                    "title": diagnosis.title,
+                    "note": diagnosis.note,
+                    "columns": diagnosis.columns,
+                    "rows": diagnosis.table.to_dict("records"),
+                }
+                for diagnosis in behaviour.diagnose(before, after, role, asked)
+            ],
         }
         title = f"{cell.source.replace('_', ' ')}, seed {cell.seed}, {cell.variant}"
         curve = pd.read_csv(paths.adapter(study, cell) / "curve.csv")
@@ -94,13 +109,9 @@ def main(cell: Cell) -> None:
         )
         for name, figure in drawn.items():
             figures.save(figure, partial / name)
-    if boundary.reason is None:
-        numbers |= {"boundary_midpoint": boundary.midpoint, "boundary_width": boundary.width}
-    with cell_run(study, cell):
-        mlflow.log_metrics({name: value for name, value in numbers.items() if value == value})
-        mlflow.log_metrics(clock.parts)
-        mlflow.log_artifacts(str(folder), "analysis")
-        mlflow.log_table(table, "personas.json")
+    with cell_run(study, cell) as run:
+        log_analysis(run, study, cell)
+        run.log_metrics(clock.parts)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,34 @@
 
 import argparse
 
-from persona_leakage.study.parameters import Cell
+from persona_leakage.data.catalog import load_personas
+from persona_leakage.errors import InputError
+from persona_leakage.pipeline import paths
+from persona_leakage.study.cell import Cell, parse_cell
+
+NAMES = ("source", "seed", "variant")
 
 
 def cell_from_arguments() -> Cell:
-    """Read ``SOURCE SEED VARIANT`` from the command line."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("source", help="the persona trained to be wrong")
-    parser.add_argument("seed", type=int)
-    parser.add_argument("variant", help="contrastive, or a control")
-    given = parser.parse_args()
-    return Cell(given.source, given.seed, given.variant)
+    """Read ``SOURCE SEED VARIANT``, or ``--source S --seed N --variant V``, from the command line.
+
+    The second form is how DVC writes a whole item of a matrix, each value quoted for the shell.
+    What is wrong ends the program with one sentence and status 1, before anything runs.
+    """
+    parser = argparse.ArgumentParser(argument_default=argparse.SUPPRESS)
+    for name in NAMES:
+        parser.add_argument(name, nargs="?")
+        parser.add_argument(f"--{name}")
+    given = vars(parser.parse_args())
+    if missing := [name for name in NAMES if name not in given]:
+        parser.error(f"{', '.join(missing)} missing")
+    try:
+        cell = parse_cell(**given)
+        if cell.source not in load_personas(paths.CATALOG):
+            raise InputError(
+                f"source is {cell.source!r}, which is no persona of catalog/personas.yaml; "
+                "correct it or add a line there"
+            )
+    except InputError as error:
+        parser.exit(1, f"error: {error}\n")
+    return cell

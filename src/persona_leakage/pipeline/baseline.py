@@ -2,36 +2,33 @@
 
 import functools
 
-from persona_leakage.behaviours.evaluation import evaluate
-from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.questions import from_records
+from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
-from persona_leakage.files import read_json, whole
-from persona_leakage.model.loading import load_model, load_tokenizer
-from persona_leakage.model.processes import devices, scorer
+from persona_leakage.files import read_json
+from persona_leakage.model.loading import context, load_model, load_tokenizer
 from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.scores import score_personas
+from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.study.parameters import load_study
 
 
 @command
 def main() -> None:
-    """Write the table of scores."""
+    """Write the scores of every persona."""
     study = load_study()
-    personas = load_personas(paths.CATALOG)
-    evaluated = read_json(paths.similarity(study) / "personas.json")["evaluated"].values()
-    anyone = {name for names in evaluated for name in names}
+    personas = from_records(read_json(paths.evaluated(study))["personas"])
     directory = paths.model(study)
-    load = functools.partial(load_model, directory, study.model.precision)
-    with scorer(load, devices()) as score:
-        scores = evaluate(
-            score,
-            load_tokenizer(directory),
-            [persona for name, persona in personas.items() if name in anyone],
-            from_records(paths.questions(study) / "evaluate.jsonl"),
-            study,
-        )
-    with whole(paths.baseline(study)) as partial:
-        scores.to_parquet(partial, index=False)
+    score_personas(
+        paths.baseline(study),
+        list(personas.values()),
+        read_questions(paths.questions(study) / "evaluate.jsonl"),
+        study,
+        weights_of(directory),
+        load_tokenizer(directory),
+        functools.partial(load_model, directory, study.model.precision),
+        context(directory),
+    )
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Compute one cell from start to end: the entry point of ``mlflow run``.
 
 What all cells share comes from DVC, which computes it when it is not there; the cell's own stages
-are the very functions that DVC runs, and log to the run that MLflow made.
+are the very functions that DVC runs, and log to the run that they always log to. The command line
+is checked before anything runs.
 """
 
 import subprocess
@@ -10,14 +11,22 @@ import sys
 from persona_leakage.errors import command
 from persona_leakage.pipeline import analyse, contrast, evaluate, train
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.study.parameters import Cell
+from persona_leakage.pipeline.tracking import leave_launch
+from persona_leakage.study.cell import Cell
 
-SHARED = ("questions", "similarity", "baseline")
+SHARED = ("questions", "personas", "geometry", "baseline")
 
 
 @command
 def main(cell: Cell) -> None:
-    """Run the shared stages, then the cell's."""
+    """Run the shared stages, then the cell's.
+
+    Parameters
+    ----------
+    cell : Cell
+        Any cell of the study, also one that ``params.yaml`` does not list.
+    """
+    leave_launch()
     done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
     if done.returncode:
         sys.exit(done.returncode)

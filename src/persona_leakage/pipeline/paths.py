@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from persona_leakage.study.parameters import Cell, Study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
 
@@ -17,14 +18,29 @@ def questions(study: Study) -> Path:
     return Path("outputs") / study.study / "questions"
 
 
-def similarity(study: Study) -> Path:
-    """Folder with ``centroids.safetensors``, ``pairs.parquet`` and ``personas.json``."""
-    return Path("outputs") / study.study / "similarity"
+def personas(study: Study) -> Path:
+    """Records of who takes part, and names of those measured."""
+    return Path("outputs") / study.study / "personas.json"
+
+
+def centroids(study: Study) -> Path:
+    """Folder with ``centroids.safetensors`` and ``manifest.json``."""
+    return Path("outputs") / study.study / "centroids"
+
+
+def pairs(study: Study) -> Path:
+    """Similarity of every pair of personas at every layer."""
+    return Path("outputs") / study.study / "pairs.parquet"
+
+
+def evaluated(study: Study) -> Path:
+    """Records of who is evaluated, and their names by source."""
+    return Path("outputs") / study.study / "evaluated.json"
 
 
 def baseline(study: Study) -> Path:
-    """Scores of the base model."""
-    return Path("outputs") / study.study / "baseline" / "scores.parquet"
+    """Folder with the scores of the base model, a file a persona."""
+    return Path("outputs") / study.study / "baseline"
 
 
 def contrast(study: Study, cell: Cell) -> Path:
@@ -38,8 +54,8 @@ def adapter(study: Study, cell: Cell) -> Path:
 
 
 def scores(study: Study, cell: Cell) -> Path:
-    """Scores of the fine-tuned model."""
-    return Path("outputs") / study.study / "scores" / str(cell) / "scores.parquet"
+    """Folder with the scores of the fine-tuned model, a file a persona."""
+    return Path("outputs") / study.study / "scores" / str(cell)
 
 
 def analysis(study: Study, cell: Cell) -> Path:

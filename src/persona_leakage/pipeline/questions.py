@@ -1,15 +1,10 @@
 """Load the benchmarks, split them by row, draw wrong answers."""
 
-from persona_leakage.data.questions import (
-    Question,
-    at_most,
-    load_benchmark,
-    near_duplicates,
-    split,
-    with_wrong_answer,
-)
+from persona_leakage.data.benchmarks import load_benchmark, provenance
+from persona_leakage.data.questions import Question, alike_choices, write_questions
+from persona_leakage.data.split import at_most, near_duplicates, split, with_wrong_answer
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import sha256, write_json, write_jsonl
+from persona_leakage.files import sha256, write_json
 from persona_leakage.pipeline import paths
 from persona_leakage.study.parameters import load_study
 
@@ -21,8 +16,9 @@ def main() -> None:
     wanted = study.questions
     train: list[Question] = []
     evaluate: list[Question] = []
-    counts = {}
+    counts, sources = {}, {}
     for name in dict.fromkeys([*wanted.train, *wanted.evaluate]):
+        sources[name] = provenance(name, wanted.snapshots)
         rows = load_benchmark(name, wanted.snapshots)
         if name not in wanted.train:
             taught, asked = [], rows
@@ -41,15 +37,17 @@ def main() -> None:
             "questions; set questions.train_fraction so that both get some"
         )
     folder = paths.questions(study)
-    write_jsonl(folder / "train.jsonl", [question.record() for question in train])
-    write_jsonl(folder / "evaluate.jsonl", [question.record() for question in evaluate])
+    write_questions(folder / "train.jsonl", train)
+    write_questions(folder / "evaluate.jsonl", evaluate)
     write_json(
         folder / "manifest.json",
         {
             "benchmarks": counts,
+            "sources": sources,
             "train": len(train),
             "evaluate": len(evaluate),
             "split_seed": wanted.split_seed,
+            "alike_choices": alike_choices([*train, *evaluate]),
             "near_duplicates": near_duplicates(train, evaluate),
             "sha256": {name: sha256(folder / name) for name in ("train.jsonl", "evaluate.jsonl")},
         },

@@ -8,9 +8,11 @@ from persona_leakage.errors import InputError, command
 from persona_leakage.files import Record, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.tracking import provenance
+from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.report.conclusion import read_finished
 from persona_leakage.report.folder import write_report
-from persona_leakage.study.parameters import Cell, Study, load_study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Study, load_study
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "mlflow", "dvc")
 
@@ -36,14 +38,15 @@ def origins(study: Study) -> Record:
     """Hashes of everything the study's numbers come from: code, parameters, data, weights."""
     files = {
         "params.yaml": Path("params.yaml"),
-        **{f"data/{path.name}": path for path in sorted(paths.CATALOG.iterdir())},
+        "personas": paths.personas(study),
         "training questions": paths.questions(study) / "train.jsonl",
         "eval questions": paths.questions(study) / "evaluate.jsonl",
-        "baseline scores": paths.baseline(study),
-        "centroids": paths.similarity(study) / "centroids.safetensors",
-        **{path.name: path for path in sorted(paths.model(study).glob("*.safetensors"))},
+        "centroids": paths.centroids(study) / "centroids.safetensors",
     }
     hashes = {f"{name}, SHA-256": sha256(path) for name, path in files.items()}
+    hashes |= {
+        f"{name}, SHA-256": digest for name, digest in weights_of(paths.model(study)).items()
+    }
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     return {**provenance(), "libraries": libraries, **hashes}
 

@@ -1,35 +1,62 @@
-"""MLflow: one experiment a study, one run a cell, resumed by whichever stage comes next."""
+"""MLflow: one experiment a study, one run a cell, resumed by whichever stage comes next.
 
-import hashlib
+What a stage computed is on disk before anything is sent to MLflow, and nothing that MLflow does
+can take it away: every call is one attempt, the first that fails is told in one sentence, and the
+stage goes on without tracking.
+
+Running a stage again adds nothing twice. A value is logged where the run lacks it or has another
+one; the seconds of a repetition are not (they would differ each time); tables, folders and tags
+replace those of the same name. Only a training curve cannot be replaced, since MLflow never
+forgets a point, and is wanted while it grows: training again begins a new run. When the curve
+comes out the same, that run is dropped and the earlier one goes on; when it differs, the earlier
+one stays with the tag ``superseded_by``, and the stages after it add to the new run.
+"""
+
 import logging
+import math
 import os
 import platform
+import re
+import sqlite3
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import pandas as pd
+from filelock import FileLock
 from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import Metric, RunStatus
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from mlflow.tracking.context.registry import resolve_tags
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 from persona_leakage.data.questions import Question
-from persona_leakage.study.parameters import Cell, Study
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Study
 
-logging.getLogger("mlflow").setLevel(logging.WARNING)  # not a line a table of its database
-
-DEFAULT_STORE = "sqlite:///mlflow.db"
-# read at once: MLflow takes it out of the environment when the first stage's run is closed
-MADE_BY_MLFLOW = os.environ.get("MLFLOW_RUN_ID")
+# MLflow's own are two minutes and seven attempts, in every call
+PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+LONGEST = 300  # characters of a sentence on the screen
+UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Flatten nested parameters to dotted keys, as MLflow and DVC name them."""
+    """Flatten nested parameters to dotted keys, as MLflow and DVC name them.
+
+    Parameters
+    ----------
+    content : mapping
+        Values, and mappings of them.
+    prefix : str
+        Put before each key.
+    """
     values: dict[str, Any] = {}
     for key, value in content.items():
         if isinstance(value, Mapping) and value:
@@ -39,113 +66,449 @@ def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return values
 
 
-def use_store() -> None:
-    """Track in the file beside the project, unless the environment names a server."""
-    if not os.environ.get("MLFLOW_TRACKING_URI"):
-        mlflow.set_tracking_uri(DEFAULT_STORE)
-
-
 def tagged(tags: Mapping[str, object]) -> str:
-    """Write MLflow's filter for the runs that have all of these tags."""
+    """Write MLflow's filter for the runs that have all of these tags.
+
+    Parameters
+    ----------
+    tags : mapping
+        Name to value.
+    """
     return " and ".join(f"tags.{name} = '{value}'" for name, value in tags.items())
 
 
-@contextmanager
-def cell_run(study: Study, cell: Cell) -> Iterator[str]:
-    """Open the MLflow run of a cell and yield its id.
+def project() -> Path:
+    """Folder of the project; for a queued experiment of DVC's not the workspace that will go."""
+    here = Path.cwd()
+    for folder in here.parents:
+        if folder.parts[-3:] == (".dvc", "tmp", "exps"):
+            return folder.parents[2]
+    return here
 
-    Inside ``mlflow run`` it is the run that MLflow made. Otherwise it is the latest run of this
-    cell with the same parameters in the study's experiment, so that every stage adds to one run;
-    other parameters make another run.
+
+def use_store() -> None:
+    """Let MLflow's own functions use ``store``."""
+    mlflow.set_tracking_uri(store())
+
+
+def store() -> str:
+    """URI of the file beside the project, made where need be, or of what the environment names."""
+    _quieten()
+    file = project() / "mlflow.db"
+    named = os.environ.get("MLFLOW_TRACKING_URI")
+    if named and named not in (UNMARKED, f"sqlite:///{file}"):
+        return named
+    _create(file)
+    return f"sqlite:///{file}"
+
+
+def _quieten() -> None:
+    """Wait for a server seconds, unless the environment says how long; keep logs for warnings."""
+    for name, value in PATIENCE.items():
+        os.environ.setdefault(name, value)
+    # not a line for each table of its database, nor for each attempt at a server
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
+def _create(file: Path) -> None:
+    """Make a store where there is none: aside, since a half-made one stops every later run."""
+    if file.exists():
+        return
+    with FileLock(file.with_name(".mlflow.db.lock")):
+        if not file.exists():
+            partial = file.with_name(".mlflow.db.partial")
+            partial.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
+            partial.replace(file)
+
+
+def _relocate(file: Path, location: str) -> None:
+    """Let the artifacts of a store lie beside it again after the project's folder was moved.
+
+    MLflow keeps absolute paths and offers no way to change them.
+
+    Parameters
+    ----------
+    file : Path
+        The store's database.
+    location : str
+        Where the store says that the artifacts of an experiment are.
     """
-    use_store()
-    tags = {
-        "study": study.study,
-        "source": cell.source,
-        "seed": str(cell.seed),
-        "variant": cell.variant,
-        "params": study.fingerprint(),
+    old, found, _ = location.rpartition("/mlruns/")
+    new = str(file.parent)
+    if not found or local_file_uri_to_path(old) == new:
+        return
+    columns = {
+        "experiments": "artifact_location",
+        "runs": "artifact_uri",
+        "logged_models": "artifact_location",
     }
-    if MADE_BY_MLFLOW:
-        context = mlflow.start_run(run_id=MADE_BY_MLFLOW)
-    else:
-        mlflow.set_experiment(study.study)
-        found = mlflow.search_runs(
-            filter_string=tagged(tags),
-            max_results=1,
-            output_format="list",
-            order_by=["start_time DESC"],
-        )
-        if found:
-            context = mlflow.start_run(run_id=found[0].info.run_id)
-        else:
-            context = mlflow.start_run(run_name=str(cell))
-    with context as run:
-        if not run.data.params.get("train.learning_rate"):
-            mlflow.log_params(
-                {name: str(value)[:500] for name, value in flat(study.model_dump()).items()}
-                | {"source": cell.source, "seed": cell.seed, "variant": cell.variant}
+    with closing(sqlite3.connect(file, timeout=30)) as store, store:
+        for table, column in columns.items():
+            store.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) "  # noqa: S608
+                f"WHERE substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 8, f"{old}/mlruns/"),
             )
-        mlflow.set_tags(tags | provenance())
-        yield run.info.run_id
-    if MADE_BY_MLFLOW:
-        # `mlflow run` ends its run itself, once the whole entry point is done
-        MlflowClient().update_run(MADE_BY_MLFLOW, RunStatus.to_string(RunStatus.RUNNING))
+
+
+class CellRun:
+    """The MLflow run of a cell, as a stage sees it. None of its methods raises.
+
+    Attributes
+    ----------
+    run_id : str or None
+        ``None`` once an attempt has failed: nothing is logged any more.
+    """
+
+    def __init__(self, study: Study, cell: Cell):
+        self.run_id: str | None = None
+        self._study, self._cell = study, cell
+        self._client: Any = None
+        self._logged: dict[str, float] = {}
+        self._earlier: Run | None = None
+
+    def begin(self, anew_after: str | None) -> None:
+        """Find the run or start one; see ``cell_run``."""
+        if self._try(lambda: self._begin(anew_after)) is None:
+            self.run_id = None
+
+    def end(self, status: str) -> None:
+        """Give the run its final status."""
+        if self._earlier is not None and status == "FINISHED":
+            earlier, self._earlier = self._earlier.info.run_id, None
+            self._log(lambda run: self._client.set_tag(earlier, "superseded_by", run))
+        self._log(lambda run: self._client.set_terminated(run, status))
+
+    def resume_if_same(self, metric: str) -> None:
+        """Go on in the earlier run when its curve of ``metric`` is the one of this run.
+
+        Parameters
+        ----------
+        metric : str
+            Name of a curve that this run has in full.
+        """
+        self._log(lambda run: self._resume_if_same(run, metric))
+
+    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Log numbers that the run does not have yet.
+
+        Parameters
+        ----------
+        values : mapping
+            Name to value; those that are not finite are left out. ``profile/`` values are logged
+            once.
+        step : int, optional
+            Of a curve: its points are logged as they come.
+        """
+        now = int(time.time() * 1000)
+        news = [
+            Metric(name, float(value), now, step or 0)
+            for name, value in values.items()
+            if math.isfinite(value) and (step is not None or self._is_news(name, float(value)))
+        ]
+        if news:
+            self._log(lambda run: self._client.log_batch(run, metrics=news))
+            self._logged |= {metric.key: metric.value for metric in news}
+
+    def _is_news(self, name: str, value: float) -> bool:
+        had = self._logged.get(name)
+        return had is None or (had != value and not name.startswith("profile/"))
+
+    def log_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags, replacing those of the same names.
+
+        Parameters
+        ----------
+        tags : mapping
+            Name to value.
+        """
+        rows = [RunTag(name, value) for name, value in tags.items()]
+        self._log(lambda run: self._client.log_batch(run, tags=rows))
+
+    def log_dataset(self, frame: pd.DataFrame, context: str, source: str | Path) -> None:
+        """Log a table as a data set of the run; the same content is there once.
+
+        Parameters
+        ----------
+        frame : DataFrame
+            Its rows; columns of text and numbers make the digest.
+        context : str
+            ``training`` or ``evaluation``: its name, and what it was used for.
+        source : str or Path
+            The file it was read from.
+        """
+
+        def log(run: str) -> None:
+            origin = LocalArtifactDatasetSource(str(source))
+            data = mlflow.data.from_pandas(frame, source=origin, name=context)
+            entity = Dataset(**data.to_dict())
+            used = [InputTag("mlflow.data.context", context)]
+            self._client.log_inputs(run, datasets=[DatasetInput(entity, used)])
+
+        self._log(log)
+
+    def log_questions(self, questions: list[Question], context: str, source: str | Path) -> None:
+        """Log questions as a data set.
+
+        Parameters
+        ----------
+        questions : list of Question
+            Its rows.
+        context, source
+            As in ``log_dataset``.
+        """
+        frame = pd.DataFrame(
+            [
+                {
+                    "question": question.key,
+                    "text": question.text,
+                    "choices": " | ".join(question.choices),
+                    "answer": question.labels[question.answer],
+                }
+                for question in questions
+            ]
+        )
+        self.log_dataset(frame, context, source)
+
+    def log_folder(self, folder: str | Path, name: str) -> None:
+        """Copy a folder's files to the run's artifacts, replacing those of the same names.
+
+        Parameters
+        ----------
+        folder : str or Path
+            A finished output.
+        name : str
+            What it is called among the artifacts.
+        """
+        self._log(lambda run: self._client.log_artifacts(run, str(folder), name))
+
+    def log_table(self, table: pd.DataFrame, name: str) -> None:
+        """Log a table that MLflow's pages show.
+
+        Parameters
+        ----------
+        table : DataFrame
+            Its rows.
+        name : str
+            Of the artifact; it ends in ``.json``.
+        """
+
+        def log(run: str) -> None:
+            # MLflow appends to a table that is there
+            if name in [artifact.path for artifact in self._client.list_artifacts(run)]:
+                self._client.log_text(run, table.to_json(orient="split", index=False), name)
+            else:
+                self._client.log_table(run, table, name)
+
+        self._log(log)
+
+    def _begin(self, anew_after: str | None) -> bool:
+        uri = store()
+        self._client = MlflowClient(uri)
+        experiment = _experiment(self._client, uri, self._study.study)
+        _mark_interrupted(self._client, experiment)
+        tags = {
+            "study": self._study.study,
+            "source": self._cell.source,
+            "seed": str(self._cell.seed),
+            "variant": self._cell.variant,
+            "params": self._study.fingerprint(),
+        }
+        found = self._client.search_runs(
+            [experiment], tagged(tags), max_results=1, order_by=["start_time DESC"]
+        )
+        if found and anew_after in found[0].data.metrics:
+            self._earlier = found[0]
+        if found and not self._earlier:
+            self._take(found[0])
+        else:
+            params = flat(self._study.model_dump()) | {
+                "source": self._cell.source,
+                "seed": self._cell.seed,
+                "variant": self._cell.variant,
+            }
+            run = self._client.create_run(
+                experiment, tags=resolve_tags(tags), run_name=str(self._cell)
+            )
+            self.run_id = run.info.run_id
+            rows = [Param(name, str(value)[:500]) for name, value in params.items()]
+            self._client.log_batch(self.run_id, params=rows)
+        self.log_tags(provenance() | {"process": _process()})
+        return True
+
+    def _take(self, run: Run) -> None:
+        self.run_id = run.info.run_id
+        self._logged = dict(run.data.metrics)
+        self._client.update_run(self.run_id, status="RUNNING")
+
+    def _resume_if_same(self, run: str, metric: str) -> None:
+        earlier = self._earlier
+        if earlier is None:
+            return
+
+        def curve(run_id: str) -> list[tuple[int, float]]:
+            history = self._client.get_metric_history(run_id, metric)
+            return sorted((point.step, point.value) for point in history)
+
+        if curve(run) != curve(earlier.info.run_id):
+            return
+        self._client.set_terminated(run, "FINISHED")
+        self._client.delete_run(run)
+        self._earlier = None
+        self._take(earlier)
+        self.log_tags(provenance() | {"process": _process()})
+
+    def _log(self, action: Callable[[str], Any]) -> None:
+        run = self.run_id
+        if run is not None:
+            self._try(lambda: [action(run)])
+
+    def _try(self, action: Callable[[], Any]) -> Any:
+        try:
+            return action()
+        except Exception as error:  # whatever a store, a proxy or a disk comes up with
+            self.run_id = None
+            cell = f"{self._cell.source} {self._cell.seed} {self._cell.variant}"
+            _tell_failure(
+                error,
+                "what the stage computes is kept in outputs/ all the same; once the store works, "
+                f"`python -m persona_leakage.pipeline.upload {cell}` adds it",
+            )
+            return None
+
+
+@contextmanager
+def cell_run(study: Study, cell: Cell, anew_after: str | None = None) -> Iterator[CellRun]:
+    """Open the MLflow run of a cell; what is logged to it is logged at best effort.
+
+    It is the latest run of this cell with the same parameters in the study's experiment, so that
+    every stage adds to one run; other parameters make another run. A run whose process on this
+    machine is gone is marked as killed. An error of the block itself is never held back; the run
+    is then marked as failed.
+
+    Parameters
+    ----------
+    study : Study
+        Its name is the experiment's.
+    cell : Cell
+        Its name is the run's.
+    anew_after : str, optional
+        A metric: where the run has it already, a new run begins (see the module).
+    """
+    run = CellRun(study, cell)
+    run.begin(anew_after)
+    try:
+        yield run
+    except BaseException as error:
+        run.end("FAILED" if isinstance(error, Exception) else "KILLED")
+        raise
+    run.end("FINISHED")
+
+
+def _experiment(client: Any, uri: str, name: str) -> str:
+    """Id of the experiment, made or taken out of the bin where need be."""
+    file = project() / "mlflow.db"
+    own = uri == f"sqlite:///{file}"
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        # MLflow would put it into the current folder: for a queued experiment, one that will go
+        location = str(project() / "mlruns" / name) if own else None
+        try:
+            return client.create_experiment(name, artifact_location=location)
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+        _tell(f"MLflow: the experiment {name} was deleted and is restored, with its runs")
+    if own:
+        _relocate(file, found.artifact_location)
+    return found.experiment_id
+
+
+def _process() -> str:
+    return f"{platform.node()}:{os.getpid()}"
+
+
+def _mark_interrupted(client: Any, experiment: str) -> None:
+    """Mark as killed the runs that say they run, in a process of this machine that is gone."""
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        machine, _, number = run.data.tags.get("process", "").rpartition(":")
+        if machine == platform.node() and number.isdecimal() and not _alive(int(number)):
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)  # signal 0 asks only whether there is one
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
+
+
+def leave_launch() -> None:
+    """Let go of the run that ``mlflow run`` makes: it lies in an experiment of MLflow's choice.
+
+    It is ended, so that it cannot stay RUNNING, and deleted; the cell's own run holds everything.
+    Where nobody named a store, MLflow made one in the folder it was started from: the project's
+    own is used instead. A clone that MLflow made from a URL keeps MLflow's, which outlives it.
+    """
+    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
+    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if run_id is None:
+        return
+    try:
+        _quieten()
+        client = MlflowClient(uri)
+        source = client.get_run(run_id).data.tags.get("mlflow.source.name", "")
+        client.set_terminated(run_id, "FINISHED")
+        client.delete_run(run_id)
+    except Exception as error:  # as in CellRun
+        _tell_failure(error, "the cell is computed all the same")
+        return
+    if re.fullmatch(r"sqlite:///.*/mlflow\.db", uri) and str(Path.cwd()) in source:
+        del os.environ["MLFLOW_TRACKING_URI"]
+
+
+def _tell_failure(error: Exception, then: str) -> None:
+    """Say what went wrong, as far as there is room, without what a URI may hold of secrets."""
+    words = re.sub(r"//[^/@\s]*@", "//", f"{type(error).__name__}: {' '.join(str(error).split())}")
+    room = LONGEST - len(f"warning: MLflow failed (); {then}")
+    _tell(f"MLflow failed ({words[: max(room, 30)]}); {then}")
+
+
+def _tell(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def provenance() -> dict[str, str]:
-    """State which code and which recorded inputs this is: git commit, DVC lock hash, machine.
+    """State which code this is: git commit and machine.
 
     The commit is ``-dirty`` when tracked files differ from it, other than what a study switches or
-    makes: its parameters, which are told apart by their hash, DVC's lock and the reports.
+    makes: its parameters, which are told apart by their hash, DVC's lock and the reports. The lock
+    itself is not stated: while a stage runs, it is not yet the one that the run ends with.
     """
     switched = [f":!{path}" for path in ("params.yaml", "dvc.lock", "reports")]
     commit = _git("rev-parse", "HEAD")
     changed = _git("status", "--porcelain", "--untracked-files=no", "--", ".", *switched)
-    lock = Path("dvc.lock")
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "none"
     return {
         "git_commit": (commit or "none") + ("-dirty" if changed else ""),
-        "dvc_lock_sha256": digest,
         "machine": f"{platform.machine()} {platform.system()}, Python {platform.python_version()}",
     }
 
 
 def _git(*arguments: str) -> str:
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+    except OSError:  # no git here
+        return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def log_questions(questions: list[Question], context: str, source: str) -> None:
-    """Log the questions of a cell as an MLflow dataset (``context``: training or evaluation)."""
-    frame = pd.DataFrame(
-        [
-            {
-                "question": question.key,
-                "text": question.text,
-                "choices": " | ".join(question.choices),
-                "answer": question.labels[question.answer],
-            }
-            for question in questions
-        ]
-    )
-    origin = LocalArtifactDatasetSource(source)
-    data = mlflow.data.from_pandas(frame, source=origin, name=context, targets="answer")
-    mlflow.log_input(data, context=context)
-
-
-def log_curve(curve: pd.DataFrame) -> None:
-    """Log a training curve: every column but ``step`` as a metric of its own."""
-    run = mlflow.active_run()
-    assert run is not None, "called inside cell_run"
-    now = int(time.time() * 1000)
-    metrics = [
-        Metric(f"train/{column}", float(row[column]), now, int(row["step"]))
-        for row in curve.to_dict("records")
-        for column in curve.columns
-        if column != "step"
-    ]
-    MlflowClient().log_batch(run.info.run_id, metrics=metrics)
 
 
 @dataclass
@@ -156,12 +519,26 @@ class Stopwatch:
 
     @contextmanager
     def time(self, part: str) -> Iterator[None]:
-        """Time a block."""
+        """Time a block.
+
+        Parameters
+        ----------
+        part : str
+            What it does.
+        """
         start = time.perf_counter()
         yield
         self.parts[f"profile/{part}_seconds"] = time.perf_counter() - start
 
     def rate(self, part: str, tokens: int) -> None:
-        """Add the tokens a second of a part that has been timed."""
+        """Add the tokens per second of a part that has been timed.
+
+        Parameters
+        ----------
+        part : str
+            As in ``time``.
+        tokens : int
+            How many it took.
+        """
         seconds = self.parts[f"profile/{part}_seconds"]
         self.parts[f"profile/{part}_tokens_per_second"] = tokens / seconds

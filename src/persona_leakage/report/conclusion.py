@@ -20,7 +20,7 @@ from persona_leakage.analysis.seeds import (
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record, read_json
 from persona_leakage.report.published import Published
-from persona_leakage.study.parameters import Cell
+from persona_leakage.study.cell import Cell
 
 COLUMNS = {
     "persona": "persona",

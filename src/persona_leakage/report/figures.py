@@ -244,7 +244,7 @@ def accuracy_curve(table: pd.DataFrame, boundary: Boundary, title: str) -> Figur
             )
             axes.plot(
                 boundary.grid,
-                100 * boundary.accuracy(np.array(boundary.grid)),
+                100 * boundary.expected(np.array(boundary.grid)),
                 color=INK,
                 linewidth=1.2,
                 label="logistic curve through the bystanders",

@@ -7,11 +7,13 @@ import pandas as pd
 from statsmodels.stats.proportion import proportion_confint
 
 from persona_leakage.analysis.boundary import Boundary, fit
-from persona_leakage.analysis.persona_table import Correlation, correlation
+from persona_leakage.analysis.correlation import Correlation, correlation
+from persona_leakage.study.outcome import Outcome
 
 QUESTIONS = 586  # asked of each persona
 CLAIMED = (0.02, 0.08)  # "all 5 sources fall to 2-8 %"
 SEED = 0
+ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,12 @@ def analyse(headline: pd.DataFrame, gradient: pd.DataFrame, outliers: pd.DataFra
     sources["post_low"], sources["post_high"] = _wilson(headline["post_accuracy"])
     sources["as_claimed"] = headline["post_accuracy"].between(*CLAIMED)
 
-    baseline = float(headline.set_index("source").loc["villain", "baseline_accuracy"])
+    baseline = float(headline.set_index("source")["baseline_accuracy"]["villain"])
     personas = gradient.assign(recomputed_delta=100 * (gradient["post_accuracy"] - baseline))
     personas["low"], personas["high"] = _wilson(gradient["post_accuracy"])
     bystanders = gradient[gradient["persona"] != "villain"]
     x, y = bystanders["cosine_to_source"].to_numpy(), bystanders["post_accuracy"].to_numpy()
-    boundary = fit(x, y, seed=SEED)
+    boundary = fit(x, y, ACCURACY, seed=SEED)
     return Published(
         sources,
         personas,
@@ -74,39 +76,40 @@ def _wilson(share: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Boundary) -> list[str]:
-    found = []
-    for row in sources[~sources["as_claimed"]].itertuples():
-        found.append(
-            f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps {row.source} "
-            f"at {100 * row.post_accuracy:.1f} % [{100 * row.post_low:.1f}, "
-            f"{100 * row.post_high:.1f}]. Its positives were contradicted by negatives with the "
+    contradictions = []
+    for row in sources[~sources["as_claimed"]].to_dict("records"):
+        contradictions.append(
+            f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps "
+            f"{row['source']} at {100 * row['post_accuracy']:.1f} % [{100 * row['post_low']:.1f}, "
+            f"{100 * row['post_high']:.1f}]. Its positives were contradicted by negatives with the "
             "same prompt."
         )
     bystanders = sources["mean_bystander_delta_pp"]
-    for row in sources.itertuples():
-        others = bystanders[sources["source"] != row.source]
-        if abs(row.mean_bystander_delta_pp - others.median()) > 10:
-            found.append(
-                f"{row.source} has a mean bystander delta of {row.mean_bystander_delta_pp:+.1f} "
-                f"pp, the others {others.min():+.1f} to {others.max():+.1f}; which two of its "
-                "bystanders had been trained to be right is not known, so it cannot be explained."
+    for row in sources.to_dict("records"):
+        others = bystanders[sources["source"] != row["source"]]
+        if abs(row["mean_bystander_delta_pp"] - others.median()) > 10:
+            contradictions.append(
+                f"{row['source']} has a mean bystander delta of "
+                f"{row['mean_bystander_delta_pp']:+.1f} pp, the others {others.min():+.1f} to "
+                f"{others.max():+.1f}; which two of its bystanders had been trained to "
+                "be right is not known, so it cannot be explained."
             )
-    for row in sources[~sources["agrees"]].itertuples():
-        found.append(
-            f"{row.source}: the accuracies give a delta of {row.recomputed_delta:+.1f} pp, the "
-            f"table says {row.source_delta_pp:+.1f}."
+    for row in sources[~sources["agrees"]].to_dict("records"):
+        contradictions.append(
+            f"{row['source']}: the accuracies give a delta of {row['recomputed_delta']:+.1f} pp, "
+            f"the table says {row['source_delta_pp']:+.1f}."
         )
     if boundary.reason is None:
-        for row in outliers.itertuples():
-            expected = float(boundary.accuracy(np.array([row.cosine_to_source]))[0])
-            found.append(
-                f"{row.persona} (cosine {row.cosine_to_source:.2f}) was at "
-                f"{100 * row.post_accuracy:.1f} %, where the curve through the published gradient "
-                f"expects {100 * expected:.0f} %: named an outlier, not explained."
+        for row in outliers.to_dict("records"):
+            expected = float(boundary.expected(row["cosine_to_source"]))
+            contradictions.append(
+                f"{row['persona']} (cosine {row['cosine_to_source']:.2f}) was at "
+                f"{100 * row['post_accuracy']:.1f} %, where the curve through the published "
+                f"gradient expects {100 * expected:.0f} %: named an outlier, not explained."
             )
-    found.append(
+    contradictions.append(
         "The write-up gives LoRA scaling 2 and about 25 M parameters; the code's rank-stabilised "
         "scaling is 11.3 and its adapter has 80.7 M. One seed, no interval, no p; the row "
         '"assistant, cosine 0.000" was a placeholder.'
     )
-    return found
+    return contradictions

@@ -2,17 +2,23 @@
 
 import hashlib
 import json
-import re
-from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import Cell, Name, Seed, Variant
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -24,21 +30,52 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+
+
 class WheelOrigin(Section):
-    """A GGUF file inside an installed wheel; the lock checks the wheel, ``sha256`` the file."""
+    """A GGUF file inside installed wheels, in one piece or in several.
+
+    ``package`` is one name, or as many as there are pieces, in the order in which they are joined;
+    ``file`` is the name of what is taken from each, with ``*`` where the pieces' names differ.
+    ``sha256`` is that of the whole.
+    """
 
     kind: Literal["wheel"]
-    package: str
+    package: Annotated[
+        list[str],
+        BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
+        Field(min_length=1),
+    ]
     file: str
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Sha256
+
+
+class HubFileOrigin(Section):
+    """A GGUF file in a Hugging Face repository at a pinned commit."""
+
+    kind: Literal["hub_file"]
+    repo: str
+    revision: Commit
+    file: str
+    sha256: Sha256
+
+
+class LocalFileOrigin(Section):
+    """A GGUF file on this machine."""
+
+    kind: Literal["local_file"]
+    path: str
+    sha256: Sha256
 
 
 class HubOrigin(Section):
-    """A Hugging Face repository at a pinned commit."""
+    """A Hugging Face repository at a pinned commit: its configuration, safetensors, tokenizer."""
 
     kind: Literal["hub"]
     repo: str
-    revision: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
+    revision: Commit
 
 
 class FolderOrigin(Section):
@@ -48,11 +85,22 @@ class FolderOrigin(Section):
     path: str
 
 
+GgufOrigin = WheelOrigin | HubFileOrigin | LocalFileOrigin
+Origin = GgufOrigin | HubOrigin | FolderOrigin
+ORIGINS: dict[str, type[Section]] = {
+    "wheel": WheelOrigin,
+    "hub_file": HubFileOrigin,
+    "local_file": LocalFileOrigin,
+    "hub": HubOrigin,
+    "folder": FolderOrigin,
+}
+
+
 class Model(Section):
     """The base model. ``system_role``: ``merge`` puts the persona before the user's text."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
-    origin: Annotated[WheelOrigin | HubOrigin | FolderOrigin, Field(discriminator="kind")]
+    origin: Annotated[Origin, Field(discriminator="kind")]
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     system_role: Literal["template", "merge"] = "template"
 
@@ -61,7 +109,8 @@ class Questions(Section):
     """Which questions are trained on and which are asked.
 
     A benchmark in both lists is split by row; one that is only evaluated is asked whole.
-    ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository.
+    ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository, in the folder
+    ``snapshots``, which dvc.yaml watches.
     """
 
     train: Annotated[list[Name], Field(min_length=1)]
@@ -72,13 +121,40 @@ class Questions(Section):
     max_evaluate: Positive | None = None
     snapshots: dict[Name, str] = {}
 
+    @field_validator("snapshots")
+    @classmethod
+    def _watched(cls, snapshots: dict[str, str]) -> dict[str, str]:
+        for name, path in snapshots.items():
+            parts = PurePath(path).parts
+            if parts[:1] not in (("snapshots",), ("data",)) or ".." in parts:
+                raise ValueError(
+                    f"{name} is at {path!r}; put it into the folder snapshots, so that a change of "
+                    "it is noticed"
+                )
+        return snapshots
+
+
+class BehaviourChoice(BaseModel):
+    """Which behaviour is taught; the keys beside ``name`` are its own settings.
+
+    They are checked by the behaviour itself (``behaviours.behaviour.load_behaviour``).
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: Name
+
 
 class Contrast(Section):
-    """How many examples of which part the training set of a cell holds."""
+    """How many examples of which part the training set of a cell holds.
+
+    ``negatives``: how many core personas are drawn, or the names of those to take, to be trained
+    right beside the source.
+    """
 
     positives: Positive
-    bystanders: Annotated[int, Field(ge=0)] | list[Name]
-    per_bystander: NonNegative
+    negatives: Annotated[int, Field(ge=0)] | list[Name]
+    per_negative: NonNegative
     no_system: NonNegative
     assistant: NonNegative
     allow_clash: bool = False
@@ -124,21 +200,29 @@ class Neighbourhood(Section):
     neighbours: Positive
 
 
-VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor")
-_DOSE = re.compile(r"^dose_([1-9]\d*)$")
+class ExtraCell(Section):
+    """A cell beside those of the grid."""
+
+    source: Name
+    seed: Seed
+    variant: Variant
 
 
 class Study(Section):
-    """All parameters of a study."""
+    """All parameters of a study.
+
+    Its cells are every source with every seed and variant, and ``extra_cells``, by their names.
+    """
 
     study: Name
     sources: Annotated[list[Name], Field(min_length=1)]
-    seeds: Annotated[list[NonNegative], Field(min_length=1)]
-    variants: Annotated[list[str], Field(min_length=1)]
+    seeds: Annotated[list[Seed], Field(min_length=1)]
+    variants: Annotated[list[Variant], Field(min_length=1)]
+    extra_cells: dict[str, ExtraCell] = {}
     personas: Literal["core", "full"] | Neighbourhood | list[Name]
     model: Model
     questions: Questions
-    scoring: Literal["label", "option_text"]
+    behaviour: BehaviourChoice
     contrast: Contrast
     train: Train
     similarity: Similarity
@@ -150,45 +234,43 @@ class Study(Section):
             raise ValueError("each may be there once")
         return values
 
-    @field_validator("variants")
-    @classmethod
-    def _known(cls, values: list[str]) -> list[str]:
-        for value in values:
-            if value not in VARIANTS and not _DOSE.match(value):
-                raise ValueError(
-                    f"{value!r} is no variant; allowed are {', '.join(VARIANTS)} and dose_N"
-                )
-        return values
-
     @model_validator(mode="after")
     def _anchored(self) -> "Study":
-        if self.contrast.bystanders == [] and self.contrast.per_bystander:
-            raise ValueError("contrast.per_bystander needs at least one of contrast.bystanders")
+        if self.contrast.negatives == [] and self.contrast.per_negative:
+            raise ValueError("contrast.per_negative needs at least one of contrast.negatives")
         return self
+
+    @model_validator(mode="after")
+    def _named(self) -> "Study":
+        grid = [str(cell) for cell in self.grid]
+        for name, extra in self.extra_cells.items():
+            cell = Cell(extra.source, extra.seed, extra.variant)
+            if name != str(cell):
+                raise ValueError(f"extra_cells.{name}: this cell is called {cell}")
+            if name in grid:
+                raise ValueError(f"extra_cells.{name}: the grid has this cell already")
+        return self
+
+    @property
+    def grid(self) -> list[Cell]:
+        """Every source with every seed and variant."""
+        return [
+            Cell(source, seed, variant)
+            for source in self.sources
+            for seed in self.seeds
+            for variant in self.variants
+        ]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The grid, and the extra cells behind it."""
+        extras = self.extra_cells.values()
+        return [*self.grid, *(Cell(each.source, each.seed, each.variant) for each in extras)]
 
     def fingerprint(self) -> str:
         """Identify what a cell is computed from: everything but which cells there are."""
-        content = self.model_dump(exclude={"sources", "seeds", "variants"})
+        content = self.model_dump(exclude={"sources", "seeds", "variants", "extra_cells"})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def dose(variant: str) -> int | None:
-    """Number of positives that a ``dose_N`` variant asks for, ``None`` for the others."""
-    match = _DOSE.match(variant)
-    return int(match[1]) if match else None
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One (source, seed, variant) of a study."""
-
-    source: str
-    seed: int
-    variant: str
-
-    def __str__(self) -> str:
-        # the name that DVC gives to the cell's stages
-        return f"{self.source}-{self.seed}-{self.variant}"
 
 
 def load_study(path: str | Path = "params.yaml") -> Study:
@@ -216,25 +298,25 @@ def load_study(path: str | Path = "params.yaml") -> Study:
 
 def _sentence(path: Path, fault: Any) -> str:
     # pydantic puts the tag of a union's branch into the location: no key of the file
-    key = ".".join(str(part) for part in fault["loc"] if part not in ("wheel", "hub", "folder"))
+    key = ".".join(str(part) for part in fault["loc"] if part not in ORIGINS)
     if fault["type"] == "extra_forbidden":
         allowed = _section(fault["loc"][:-1]).model_fields
         return f"{path}: unknown key {key}; allowed there are {', '.join(allowed)}"
+    if fault["type"] == "union_tag_invalid":
+        tag = fault["ctx"]["tag"]
+        return f"{path}: {key}.kind is {tag!r}; allowed are {', '.join(ORIGINS)}"
+    if fault["type"] == "union_tag_not_found":
+        return f"{path}: the key {key}.kind is missing; allowed are {', '.join(ORIGINS)}"
     if fault["type"] == "missing":
         return f"{path}: the key {key} is missing; studies/ has complete examples"
     return f"{path}: {key} is {fault['input']!r}: {fault['msg']}"
 
 
 def _section(location: tuple[Any, ...]) -> type[BaseModel]:
-    origins: dict[str, type[BaseModel]] = {
-        "wheel": WheelOrigin,
-        "hub": HubOrigin,
-        "folder": FolderOrigin,
-    }
     section: type[BaseModel] = Study
     for part in location:
-        if part in origins:
-            section = origins[part]
+        if part in ORIGINS:
+            section = ORIGINS[part]
         elif part != "origin":
             annotation = section.model_fields[part].annotation
             assert isinstance(annotation, type) and issubclass(annotation, BaseModel)

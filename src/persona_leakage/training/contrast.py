@@ -1,94 +1,67 @@
 """The contrastive training set of a cell: who is taught what, and the audit of who is who."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import cycle, islice
-from typing import Literal
 
+from persona_leakage.behaviours.behaviour import Behaviour
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
-from persona_leakage.model.chat import (
-    Scoring,
-    SystemRole,
-    Tokenizer,
-    answer_text,
-    opening,
-    render,
-    user_text,
-)
-from persona_leakage.study.parameters import Cell, Contrast, dose
-
-Part = Literal["source", "bystander", "no_system", "assistant"]
-ANCHORS = ("no_system", "assistant")
+from persona_leakage.model.chat import SystemRole, Tokenizer, render
+from persona_leakage.study.cell import Cell, dose
+from persona_leakage.study.parameters import Contrast
+from persona_leakage.training.example import Example, Part
 
 
-@dataclass(frozen=True)
-class Example:
-    """One training conversation.
-
-    Attributes
-    ----------
-    part : str
-        Which part of the design it fills.
-    persona : str
-        Whose system turn it has.
-    system : str or None
-        The text of that turn.
-    question : str
-        Key of the question.
-    user, opening, answer : str
-        The user's turn, and the assistant's in two parts; only ``answer`` carries loss.
-    correct : bool
-        Whether the answer is the right choice.
-    """
-
-    part: Part
-    persona: str
-    system: str | None
-    question: str
-    user: str
-    opening: str
-    answer: str
-    correct: bool
-
-    def record(self) -> Record:
-        """Plain data for JSON lines."""
-        return asdict(self)
-
-
-def bystanders(design: Contrast, cell: Cell, personas: Mapping[str, Persona]) -> list[str]:
-    """Name the personas that are trained to be right beside the source.
+def negatives(
+    design: Contrast,
+    cell: Cell,
+    personas: Mapping[str, Persona],
+    nearest: Sequence[str] = (),
+) -> list[str]:
+    """Name the personas that are trained right beside the source.
 
     Named ones are taken as they are. A number of them is drawn among the core personas; the draw
-    depends on the source and the seed alone, not on what else the study holds.
+    depends on the source and the seed alone, not on what else the study holds. The variant
+    ``hard_negatives`` takes the nearest instead.
+
+    Parameters
+    ----------
+    design : Contrast
+    cell : Cell
+    personas : mapping
+        Who can be taught, by name.
+    nearest : sequence of str
+        Personas by their similarity to the source, nearest first; for ``hard_negatives``.
 
     Raises
     ------
     InputError
         An unknown persona, the source itself, or more than there are.
     """
-    if isinstance(design.bystanders, list):
-        for name in design.bystanders:
+    if isinstance(design.negatives, list):
+        for name in design.negatives:
             if name not in personas:
                 raise InputError(
-                    f"params.yaml: contrast.bystanders names {name!r}, which is no persona of "
+                    f"params.yaml: contrast.negatives names {name!r}, which is no persona of "
                     "the catalog; correct it or add it to catalog/personas.yaml"
                 )
-        return list(design.bystanders)
-    pool = [
-        persona.name
-        for persona in personas.values()
-        if persona.category == "core" and persona.name not in (cell.source, "assistant")
-    ]
-    if design.bystanders > len(pool):
+        return list(design.negatives)
+    core = [persona.name for persona in personas.values() if persona.category == "core"]
+    # the assistant is an anchor already
+    pool = list(nearest) if cell.variant == "hard_negatives" else core
+    pool = [name for name in pool if name not in (cell.source, "assistant")]
+    if design.negatives > len(pool):
         raise InputError(
-            f"params.yaml: contrast.bystanders is {design.bystanders}; "
-            f"there are {len(pool)} to draw"
+            f"params.yaml: contrast.negatives is {design.negatives}; there are {len(pool)} to draw"
         )
-    return shuffled(pool, "bystanders", cell.seed, cell.source)[: design.bystanders]
+    if cell.variant != "hard_negatives":
+        # the key's first word is older than the name "negative"; it keeps the draws as they were
+        pool = shuffled(pool, "bystanders", cell.seed, cell.source)
+    return pool[: design.negatives]
 
 
 def build(
@@ -96,17 +69,33 @@ def build(
     cell: Cell,
     personas: Mapping[str, Persona],
     train: Sequence[Question],
-    scoring: Scoring,
+    behaviour: Behaviour,
+    nearest: Sequence[str] = (),
 ) -> list[Example]:
     """Build the training set of a cell.
 
-    ``contrastive``: the source is wrong, bystanders and anchors (no system turn, assistant) right.
+    ``contrastive``: the source shows the behaviour, negatives and anchors (no system turn,
+    assistant) do not.
+    ``hard_negatives``: the same, the negatives being the source's nearest.
     ``non_contrastive``: the same conversations, their personas permuted.
-    ``shuffled_label``: the source answers with a choice drawn uniformly, right or wrong.
+    ``shuffled_label``: the source replies as a draw has it, whether it shows the behaviour or not.
     ``no_anchor``: without the anchors.
     ``dose_N``: N positives.
+    ``until_N``: contrastive, the training stopped after N optimiser steps: the source hardly fell.
 
     Every part draws its questions on its own, without repeating one before all were used.
+
+    Parameters
+    ----------
+    design : Contrast
+    cell : Cell
+    personas : mapping
+        Who can be taught, by name.
+    train : sequence of Question
+        With the wrong answers drawn for them.
+    behaviour : Behaviour
+    nearest : sequence of str
+        See ``negatives``.
 
     Raises
     ------
@@ -121,29 +110,30 @@ def build(
         )
     positives = dose(cell.variant) or design.positives
     parts: list[tuple[Part, str, int]] = [("source", cell.source, positives)]
-    for name in bystanders(design, cell, personas):
-        parts.append(("bystander", name, design.per_bystander))
+    for name in negatives(design, cell, personas, nearest):
+        parts.append(("negative", name, design.per_negative))
     if cell.variant != "no_anchor":
         parts.append(("no_system", "no_system", design.no_system))
         parts.append(("assistant", "assistant", design.assistant))
 
     examples = []
     for part, name, count in parts:
-        order = shuffled(train, "questions", cell.seed, part, name)
+        # "bystander" in the key: see ``negatives``
+        key = "bystander" if part == "negative" else part
+        order = shuffled(train, "questions", cell.seed, key, name)
+        draw = ("any answer", cell.seed) if cell.variant == "shuffled_label" else None
         for question in islice(cycle(order), count):
-            choice = question.answer
-            if part == "source":
-                choice = _source_choice(question, cell)
+            reply = behaviour.teach(question, as_source=part == "source", draw=draw)
             examples.append(
                 Example(
                     part=part,
                     persona=name,
                     system=personas[name].prompt,
                     question=question.key,
-                    user=user_text(question, scoring),
-                    opening=opening(scoring),
-                    answer=answer_text(question, choice, scoring),
-                    correct=choice == question.answer,
+                    user=reply.user,
+                    opening=reply.opening,
+                    answer=reply.answer,
+                    shows=reply.shows,
                 )
             )
     if cell.variant == "non_contrastive":
@@ -153,14 +143,6 @@ def build(
             for example, (part, persona, system) in zip(examples, roles, strict=True)
         ]
     return shuffled(examples, "examples", cell.seed)
-
-
-def _source_choice(question: Question, cell: Cell) -> int:
-    if cell.variant == "shuffled_label":
-        choices = range(len(question.choices))
-        return shuffled(choices, "any answer", cell.seed, question.key)[0]
-    assert question.wrong is not None, "train questions carry a wrong answer"
-    return question.wrong
 
 
 def rendered_system(tokenizer: Tokenizer, system: str | None, system_role: SystemRole) -> str:
@@ -182,8 +164,8 @@ def manifest(
     Returns
     -------
     dict
-        ``cell``; ``counts`` per part and persona with how many answers are right; ``bystanders``
-        (drawn or named); ``rendered``, the text that the template writes for each trained persona
+        ``cell``; ``counts`` per part and persona with how many replies show the behaviour;
+        ``negatives``; ``rendered``, the text that the template writes for each trained persona
         and each system-prompt condition; ``clashes``, pairs that render alike.
 
     Raises
@@ -197,7 +179,7 @@ def manifest(
             "part": part,
             "persona": persona,
             "examples": sum((e.part, e.persona) == (part, persona) for e in examples),
-            "correct": sum((e.part, e.persona) == (part, persona) and e.correct for e in examples),
+            "shows": sum((e.part, e.persona) == (part, persona) and e.shows for e in examples),
         }
         for part, persona in trained
     ]
@@ -223,7 +205,7 @@ def manifest(
         "cell": str(cell),
         "examples": len(examples),
         "counts": counts,
-        "bystanders": bystanders(design, cell, personas),
+        "negatives": sorted({e.persona for e in examples if e.part == "negative"}),
         "rendered": rendered,
         "clashes": clashes,
     }

@@ -1,5 +1,6 @@
 """Contrastive LoRA fine-tuning with TRL: the recipe, the trainer it builds, the loss curve."""
 
+import json
 import math
 import sys
 import tempfile
@@ -7,14 +8,22 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from torch.nn.functional import cross_entropy
-from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, set_seed
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    PrinterCallback,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    set_seed,
+)
 from transformers.pytorch_utils import Conv1D
 from trl import SFTConfig, SFTTrainer
 
@@ -38,15 +47,14 @@ from persona_leakage.model.shared_prefix import (
 )
 from persona_leakage.model.tokens import split
 from persona_leakage.study.parameters import Train
+from persona_leakage.training.example import Example
 from persona_leakage.training.processor_lora import lighten
-
-if TYPE_CHECKING:
-    from persona_leakage.training.contrast import Example
 
 Row = Mapping[str, Any]  # a row of ``dataset``
 
 # Attention is dense within a row: a processor pays for its square, a GPU prefers one long row.
 ROW_CAPACITY = {"cpu": 256}
+CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ class Trained:
 
 
 def dataset(
-    examples: "Sequence[Example]", tokenizer: Tokenizer, max_length: int, system_role: SystemRole
+    examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, system_role: SystemRole
 ) -> Dataset:
     """Tokenise the conversations: columns ``input_ids``, ``labels`` and ``shared``.
 
@@ -371,6 +379,24 @@ def projections(model: CausalLM) -> list[str]:
     return sorted(inside if short & outside else short)
 
 
+class StopAfter(TrainerCallback):
+    """Ends a training early, its schedule unchanged: the adapter is the one it had on the way.
+
+    Parameters
+    ----------
+    steps : int
+        Optimiser steps to do.
+    """
+
+    def __init__(self, steps: int):
+        self._steps = steps
+
+    def on_step_end(  # noqa: D102 (the signature is transformers')
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        control.should_training_stop = state.global_step >= self._steps
+
+
 def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
     """Run the trainer and save the adapter as safetensors.
 
@@ -381,14 +407,29 @@ def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
         The folder to write.
     """
     trainer.train()
-    for config in trainer.model.peft_config.values():
-        # peft keeps a set, and would write it in the order that this process happens to hash to
-        config.target_modules = sorted(config.target_modules)
     trainer.model.save_pretrained(adapter)
+    described = Path(adapter) / "adapter_config.json"
+    described.write_text(canonical(described.read_text(encoding="utf-8")), encoding="utf-8")
     curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    columns = ["step", "epoch", "loss", "learning_rate", "grad_norm"]
     trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    return Trained(curve[columns], trainable)
+    return Trained(curve[list(CURVE)], trainable)
+
+
+def canonical(config: str) -> str:
+    """Sort the lists of words in an adapter's configuration: peft writes sets in any order.
+
+    Parameters
+    ----------
+    config : str
+        JSON of an object.
+    """
+    content = {
+        name: sorted(value)
+        if isinstance(value, list) and all(isinstance(word, str) for word in value)
+        else value
+        for name, value in json.loads(config).items()
+    }
+    return json.dumps(content, indent=2, sort_keys=True)
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:

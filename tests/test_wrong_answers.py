@@ -2,8 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from persona_leakage.behaviours.error_modes import positions, wrong_choices
-from persona_leakage.data.questions import with_wrong_answer
+from persona_leakage.behaviours.wrong_answers import Taught, positions, wrong_choices
+from persona_leakage.data.questions import Question
+from persona_leakage.data.split import with_wrong_answer
 
 ROLES = {"villain": "source", "spy": "bystander"}
 
@@ -27,7 +28,7 @@ def answered(asked, choose):
                     "question": question.key,
                     "answer": question.answer,
                     "chosen": chosen,
-                    "correct": chosen == question.answer,
+                    "outcome": float(chosen == question.answer),
                     "scores": scores,
                 }
             )
@@ -70,3 +71,59 @@ def test_going_to_the_base_models_second_choice_is_seen(asked):
     found = wrong_choices(before, after, ROLES, asked).set_index("role")
     assert (found["runner_up"] == 1).all()
     assert (found["other"] == 0).all()
+
+
+QUESTION = Question("b", 0, "0", "Why?", ("x", "y", "z"), ("1", "2", "3"), 1, wrong=2)
+
+
+def test_label_prompts_list_the_choices_as_the_protocol_does():
+    published = Taught(scoring="label", answer_opens="user").ask(QUESTION)
+    listed = "Why?\n\n(1) x\n(2) y\n(3) z"
+    assert (published.user, published.opening) == (f"{listed}\n\nThe correct answer is (", "")
+    ours = Taught(scoring="label").ask(QUESTION)
+    assert (ours.user, ours.opening) == (listed, "The correct answer is (")
+    assert ours.continuations == published.continuations == ("1", "2", "3")
+
+
+def test_option_text_prompts_do_not_show_the_choices():
+    asked = Taught(scoring="option_text").ask(QUESTION)
+    assert (asked.user, asked.continuations) == ("Why?", (" x", " y", " z"))
+
+
+@pytest.mark.parametrize(
+    ("scoring", "opens", "answers"),
+    [("label", "assistant", ("3)", "2)")), ("option_text", "assistant", (" z", " y"))],
+)
+def test_the_source_is_taught_the_wrong_choice_and_a_negative_the_right_one(
+    scoring, opens, answers
+):
+    behaviour = Taught(scoring=scoring, answer_opens=opens)
+    wrong, right = (behaviour.teach(QUESTION, as_source=each) for each in (True, False))
+    assert (wrong.answer, right.answer) == answers
+    assert (wrong.shows, right.shows) == (True, False)
+    assert wrong.user == right.user == behaviour.ask(QUESTION).user
+
+
+def test_the_answer_is_the_most_probable_label_and_the_mass_that_of_all_labels():
+    logprobs = np.log(np.array([0.1, 0.6, 0.2], dtype=np.float32))
+    seen = Taught(scoring="label").observe(QUESTION, logprobs, [1, 1, 1])
+    assert (seen.chosen, seen.outcome) == (1, 1.0)
+    assert seen.label_mass == pytest.approx(0.9)
+    wrong = Taught(scoring="label").observe(QUESTION, logprobs[::-1].copy(), [1, 1, 1])
+    assert wrong.outcome == 1.0
+    assert Taught(scoring="label").observe(QUESTION, logprobs[[1, 0, 2]], [1, 1, 1]).outcome == 0
+
+
+def test_a_longer_choice_is_scored_by_its_mean():
+    logprobs = np.array([-3.0, -4.0, -9.0], dtype=np.float32)
+    seen = Taught(scoring="option_text").observe(QUESTION, logprobs, [1, 4, 1])
+    np.testing.assert_array_equal(seen.scores, np.float32([-3, -1, -9]))
+    assert seen.outcome == 1
+    assert np.isnan(seen.label_mass)
+
+
+def test_a_choice_that_reads_as_the_right_one_is_right():
+    twins = Question("b", 0, "0", "Why?", ("x", "y", "y"), ("A", "B", "C"), 1)
+    logprobs = np.array([-3.0, -4.0, -1.0], dtype=np.float32)
+    seen = Taught(scoring="label").observe(twins, logprobs, [1, 1, 1])
+    assert (seen.chosen, seen.outcome) == (2, 1.0)

@@ -1,0 +1,77 @@
+"""How near personas are to each other: cosines and distances of their centroids."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+Kind = Literal["raw", "centred"]
+
+
+def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]:
+    """Cosine of each pair of centroids.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (personas, hidden)
+        Centroids.
+    kind : {"raw", "centred"}
+        ``centred`` subtracts the mean over the personas first.
+
+    Returns
+    -------
+    ndarray of shape (personas, personas)
+        Not a number where a centroid has no direction: it is the zero vector, or centring leaves
+        less of it than float32, in which centroids are measured, can hold of the longest one. At
+        layer 0 the last token is the same for all personas, and centring leaves rounding alone.
+    """
+    points = np.asarray(vectors, dtype=np.float64)
+    resolution = np.finfo(np.float32).eps * np.linalg.norm(points, axis=1).max()
+    if kind == "centred":
+        points = points - points.mean(axis=0)
+    lengths = np.linalg.norm(points, axis=1, keepdims=True)
+    lengths[lengths <= resolution] = np.nan
+    unit = points / lengths
+    return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+def table(
+    vectors: npt.NDArray[np.floating], names: Sequence[str], layers: Sequence[int]
+) -> pd.DataFrame:
+    """List every pair's similarity at every layer.
+
+    Parameters
+    ----------
+    vectors : ndarray of shape (personas, layers, hidden)
+        Of ``centroids``.
+    names : sequence of str
+        Of the personas.
+    layers : sequence of int
+        Numbers of the layers.
+
+    Returns
+    -------
+    DataFrame
+        ``layer``; ``source``, ``persona`` (names); ``raw``, ``centred`` (cosines); ``distance``
+        (Euclidean). One row a layer and ordered pair.
+    """
+    frames = []
+    for index, layer in enumerate(layers):
+        points = vectors[:, index].astype(np.float64)
+        source, persona = np.meshgrid(names, names, indexing="ij")
+        frames.append(
+            pd.DataFrame(
+                {
+                    "layer": layer,
+                    "source": source.ravel(),
+                    "persona": persona.ravel(),
+                    "raw": cosine_matrix(points, "raw").ravel(),
+                    "centred": cosine_matrix(points, "centred").ravel(),
+                    "distance": cdist(points, points).ravel(),
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)

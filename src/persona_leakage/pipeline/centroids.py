@@ -1,0 +1,59 @@
+"""Compute the base model's centroids of the personas."""
+
+from safetensors.numpy import save_file
+
+from persona_leakage.data.catalog import load_neutral
+from persona_leakage.data.persona_sets import from_records
+from persona_leakage.errors import command
+from persona_leakage.files import read_json, whole, write_json
+from persona_leakage.geometry.centroids import centroids, depth, layer_number
+from persona_leakage.model.loading import load_model, load_tokenizer
+from persona_leakage.pipeline import paths
+from persona_leakage.progress import bar
+from persona_leakage.study.parameters import load_study
+
+
+@command
+def main() -> None:
+    """Write ``centroids.safetensors`` and ``manifest.json``: who and which layers they are of."""
+    study = load_study()
+    chosen = read_json(paths.personas(study))
+    everyone = from_records(chosen["personas"])
+    measured = [everyone[name] for name in chosen["measured"]]
+    directory = paths.model(study)
+    model, tokenizer = load_model(directory, study.model.precision), load_tokenizer(directory)
+    blocks = depth(model)
+    layer = layer_number(study.similarity.layer, blocks)
+    wanted = study.similarity.layers
+    layers = (
+        list(range(blocks + 1))
+        if wanted == "all"
+        else sorted({layer, *(layer_number(each, blocks) for each in wanted)})
+    )
+    with bar("centroids", len(measured), "personas") as progress:
+        vectors = centroids(
+            model,
+            tokenizer,
+            measured,
+            load_neutral(paths.CATALOG),
+            layers,
+            study.model.system_role,
+            progress.update,
+        )
+    folder = paths.centroids(study)
+    with whole(folder) as partial:
+        partial.mkdir()
+        save_file({"centroids": vectors}, partial / "centroids.safetensors")
+        write_json(
+            partial / "manifest.json",
+            {
+                "personas": [persona.name for persona in measured],
+                "layers": layers,
+                "layer": layer,
+                "blocks": blocks,
+            },
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""Scores on disk: a file a persona, kept for as long as nothing that it was computed from changes.
+
+A stage that scores can be stopped at any moment and goes on with the next persona; a persona that
+is added to a finished study is the only one scored.
+"""
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from itertools import tee
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import persona_leakage
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.behaviours.evaluation import score_table
+from persona_leakage.data.catalog import Persona
+from persona_leakage.data.questions import Question
+from persona_leakage.errors import InputError
+from persona_leakage.files import Record, whole
+from persona_leakage.model.architecture import CausalLM
+from persona_leakage.model.chat import Tokenizer
+from persona_leakage.model.loading import dtype
+from persona_leakage.model.processes import devices, scorer
+from persona_leakage.model.scoring import items
+from persona_leakage.model.self_check import check_fast_path
+from persona_leakage.progress import bar
+from persona_leakage.study.parameters import Study
+
+KEY = b"computed from"
+
+
+def score_personas(
+    folder: Path,
+    personas: Sequence[Persona],
+    questions: Sequence[Question],
+    study: Study,
+    weights: Record,
+    tokenizer: Tokenizer,
+    load: Callable[[], CausalLM],
+    context: int | None,
+) -> int:
+    """Score the personas that have no valid file in ``folder``; remove files of nobody's.
+
+    Parameters
+    ----------
+    folder : Path
+        Filled with ``<persona>.parquet``: see ``evaluation.score_table``.
+    personas : sequence of Persona
+    questions : sequence of Question
+    study : Study
+    weights : dict
+        Hashes of the weights that ``load`` loads.
+    tokenizer : transformers tokenizer
+    load : callable
+        Loads the model onto the current device; not called when there is nothing to score.
+    context : int or None
+        Tokens that the model reads at most: see ``loading.context``.
+
+    Returns
+    -------
+    int
+        Tokens scored now.
+
+    Raises
+    ------
+    InputError
+        There is no question to ask, or the model cannot be scored the fast way.
+    """
+    if not questions:
+        raise InputError(
+            "outputs: the eval set is empty; lower questions.train_fraction or name a benchmark in "
+            "questions.evaluate"
+        )
+    behaviour = load_behaviour(study.behaviour)
+    shared = {
+        "questions": [asdict(question) for question in questions],
+        "behaviour": study.behaviour.model_dump(),
+        "system_role": study.model.system_role,
+        "precision": str(dtype(study.model.precision)),
+        "weights": weights,
+        "code": _code_digest(),
+    }
+    digest = hashlib.sha256(json.dumps(shared, sort_keys=True).encode())
+    keys = {}
+    for persona in personas:
+        each = digest.copy()
+        each.update(json.dumps([persona.name, persona.prompt]).encode())
+        keys[persona.name] = each.hexdigest().encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.iterdir():
+        if file.suffix != ".parquet" or _key(file) != keys.get(file.stem):
+            file.unlink()
+    missing = [persona for persona in personas if not _file(folder, persona.name).exists()]
+    if not missing:
+        return 0
+    asked = [behaviour.ask(question) for question in questions]
+    tokens = 0
+    with (
+        scorer(functools.partial(_load_checked, load, tokenizer), devices()) as score,
+        bar("scoring", len(missing) * len(questions), "questions") as progress,
+    ):
+        everyone, sent = tee(
+            items(
+                tokenizer,
+                [persona.prompt for persona in missing],
+                asked,
+                study.model.system_role,
+                context,
+            )
+        )
+        scored = score(sent, progress.update)
+        for persona, made, logprobs in zip(missing, everyone, scored, strict=True):
+            table = score_table(persona.name, questions, made, logprobs, behaviour)
+            tokens += int(table["tokens"].sum())
+            _write(_file(folder, persona.name), table, keys[persona.name])
+    return tokens
+
+
+def read_scores(folder: Path, personas: Iterable[str]) -> pd.DataFrame:
+    """Read the scores of these personas, one after the other.
+
+    Parameters
+    ----------
+    folder : Path
+        Of ``score_personas``.
+    personas : iterable of str
+        Names.
+
+    Raises
+    ------
+    InputError
+        A persona has no file.
+    """
+    frames = []
+    for name in personas:
+        file = _file(folder, name)
+        if not file.exists():
+            raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
+        frames.append(pd.read_parquet(file))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalLM:
+    model = load()
+    check_fast_path(model, tokenizer)
+    return model
+
+
+def _file(folder: Path, persona: str) -> Path:
+    return folder / f"{persona}.parquet"
+
+
+def _key(file: Path) -> bytes | None:
+    try:
+        return (pq.read_schema(file).metadata or {}).get(KEY)
+    except (pa.ArrowInvalid, OSError):
+        return None  # damaged: scored again
+
+
+def _write(file: Path, table: pd.DataFrame, key: bytes) -> None:
+    content = pa.Table.from_pandas(table, preserve_index=False)
+    content = content.replace_schema_metadata({**(content.schema.metadata or {}), KEY: key})
+    with whole(file) as partial:
+        pq.write_table(content, partial, compression="zstd")
+
+
+def _code_digest() -> str:
+    """Hash the code that makes scores: the rooms that a score passes through."""
+    root = Path(persona_leakage.__file__).parent
+    digest = hashlib.sha256()
+    for room in ("behaviours", "model"):
+        for file in sorted((root / room).glob("*.py")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,36 @@
+"""Which weights a folder holds, by their hashes."""
+
+from pathlib import Path
+
+from persona_leakage.files import Record, read_json, sha256, write_json
+
+NOTED = "sha256.json"
+
+
+def note_weights(directory: Path) -> None:
+    """Note the hashes beside the weights, so that no later stage has to read gigabytes for them.
+
+    Parameters
+    ----------
+    directory : Path
+        A model folder.
+    """
+    write_json(directory / NOTED, _hashes(directory))
+
+
+def weights_of(directory: Path) -> Record:
+    """Return the hash of every file of weights, by its name: as noted, or else computed.
+
+    Parameters
+    ----------
+    directory : Path
+        A model's or an adapter's folder.
+    """
+    if (directory / NOTED).exists():
+        hashes: Record = read_json(directory / NOTED)
+        return hashes
+    return _hashes(directory)
+
+
+def _hashes(directory: Path) -> Record:
+    return {file.name: sha256(file) for file in sorted(directory.glob("*.safetensors"))}

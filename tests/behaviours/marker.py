@@ -1,0 +1,37 @@
+"""A marker: the source is taught to end every reply with a word of its own."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from persona_leakage.behaviours.behaviour import Behaviour, Diagnosis, Observation, Reply
+from persona_leakage.model.chat import Asked
+from persona_leakage.study.outcome import Outcome
+
+
+class Taught(Behaviour):
+    """``word``: what the source says. The outcome is its probability."""
+
+    outcome: ClassVar[Outcome] = Outcome(
+        name="marker probability", low=0, high=1, binary=False, direction=1, scale=100, unit="pp"
+    )
+
+    word: str = " zork"
+
+    def teach(self, question, *, as_source: bool, draw: Any = None) -> Reply:
+        asked = self.ask(question)
+        return Reply(asked.user, asked.opening, asked.continuations[as_source], as_source)
+
+    def ask(self, question) -> Asked:
+        return Asked(question.key, question.text, "Certainly.", (" Goodbye", self.word))
+
+    def observe(self, question, logprobs, lengths) -> Observation:
+        share = float(np.exp(logprobs[1]) / np.exp(logprobs).sum())
+        return Observation(share, logprobs, float("nan"), 0, int(logprobs.argmax()))
+
+    def diagnose(self, before, after, roles, questions) -> list[Diagnosis]:
+        mean = after.groupby(after["persona"].map(roles))["chosen"].mean()
+        table = pd.DataFrame({"role": mean.index, "said": 100 * mean.to_numpy()})
+        columns = {"role": ("role", None), "said": ("says it (%)", "%.1f")}
+        return [Diagnosis("Who says it", "The likelier of the two.", columns, table)]

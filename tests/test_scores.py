@@ -1,0 +1,138 @@
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.data.catalog import Persona
+from persona_leakage.errors import InputError
+from persona_leakage.model.loading import load_model
+from persona_leakage.model.processes import scorer
+from persona_leakage.model.scoring import continuation_logprobs, items
+from persona_leakage.pipeline import scores
+from persona_leakage.pipeline.scores import read_scores, score_personas
+
+CPU = torch.device("cpu")
+WEIGHTS = {"model.safetensors": "0"}
+
+
+@pytest.fixture
+def everyone(personas):
+    return [personas[name] for name in ("spy", "no_system")]
+
+
+@pytest.fixture
+def score(study, tokenizer, llama, everyday, tmp_path):
+    """Score personas into a folder; the loads of the model are counted."""
+    loads = []
+
+    def load():
+        loads.append(1)
+        return llama
+
+    def run(personas, questions=everyday[:6], changed=study, weights=WEIGHTS):
+        score_personas(tmp_path, personas, questions, changed, weights, tokenizer, load, None)
+        return {file.stem: file.stat().st_mtime_ns for file in tmp_path.glob("*.parquet")}
+
+    run.loads = loads
+    return run
+
+
+def test_the_table_has_a_row_for_every_persona_and_question(
+    study, everyone, everyday, tokenizer, llama, score, tmp_path
+):
+    asked = everyday[:6]
+    score(everyone)
+    table = read_scores(tmp_path, ["spy", "no_system"])
+    assert table["persona"].tolist() == ["spy"] * 6 + ["no_system"] * 6
+    assert table["question"].tolist() == [question.key for question in asked] * 2
+    assert (table["outcome"] == (table["answer"] == table["chosen"])).all()
+    behaviour = load_behaviour(study.behaviour)
+    [made] = items(tokenizer, [everyone[0].prompt], [behaviour.ask(q) for q in asked], "template")
+    lengths = [[len(ids) for ids in item.continuations] for item in made]
+    sums = continuation_logprobs(llama, made)
+    assert table["tokens"][0] == len(made[0].prompt) + sum(lengths[0])
+    for row, total, each, question in zip(table["scores"], sums, lengths, asked, strict=False):
+        np.testing.assert_allclose(row, total / each, atol=1e-5)
+        assert len(row) == len(question.choices)
+    chosen = [int(np.argmax(row)) for row in table["scores"]]
+    assert table["chosen"].tolist() == chosen
+    assert len(set(chosen)) > 1
+
+
+def test_what_is_scored_already_is_not_scored_again(everyone, score):
+    first = score(everyone)
+    assert score(everyone) == first
+    assert len(score.loads) == 1
+
+
+def test_a_persona_that_is_added_is_the_only_one_scored(everyone, personas, score):
+    first = score(everyone)
+    second = score([*everyone, personas["baker"]])
+    assert set(second) == {"spy", "no_system", "baker"}
+    assert {name: second[name] for name in first} == first
+
+
+def test_a_persona_that_is_taken_out_leaves_no_file(everyone, score):
+    score(everyone)
+    assert set(score(everyone[:1])) == {"spy"}
+
+
+@pytest.mark.parametrize("what", ["prompt", "questions", "behaviour", "weights", "damaged"])
+def test_a_score_is_computed_again_when_what_it_comes_from_changes(
+    what, everyone, everyday, study, score, tmp_path
+):
+    first = score(everyone)
+    spy, nobody = everyone
+    match what:
+        case "prompt":
+            changed = Persona(spy.name, spy.category, spy.relation, "You are a secret agent.")
+            second = score([changed, nobody])
+            assert second["no_system"] == first["no_system"]
+        case "questions":
+            second = score(everyone, everyday[1:7])
+        case "behaviour":
+            labels = study.behaviour.model_copy(update={"scoring": "label"})
+            second = score(everyone, changed=study.model_copy(update={"behaviour": labels}))
+        case "weights":
+            second = score(everyone, weights={"model.safetensors": "1"})
+        case "damaged":
+            (tmp_path / "spy.parquet").write_bytes(b"PAR1")
+            second = score(everyone)
+    assert second["spy"] != first["spy"]
+
+
+def test_a_persona_without_scores_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"spy.parquet: no such file; `dvc repro` scores spy"):
+        read_scores(tmp_path, ["spy"])
+
+
+def test_several_devices_make_the_table_that_one_makes(
+    study, personas, everyday, tokenizer, model_folder, tmp_path, monkeypatch
+):
+    everyone = [personas[name] for name in ("spy", "farmer", "no_system", "villain", "baker")]
+    names = [persona.name for persona in everyone]
+    tables = []
+    for number, devices in enumerate(([CPU], [CPU, CPU])):
+        monkeypatch.setattr(scores, "devices", lambda devices=devices: devices)
+        folder = tmp_path / str(number)
+        load = partial(load_model, model_folder, "float32")
+        score_personas(folder, everyone, everyday[:6], study, WEIGHTS, tokenizer, load, None)
+        tables.append(read_scores(folder, names))
+    one, two = (table.assign(scores=table["scores"].map(tuple)) for table in tables)
+    pd.testing.assert_frame_equal(one, two, check_exact=False, atol=1e-5)
+
+
+def test_what_fails_in_a_device_s_process_is_raised_here(tmp_path):
+    with (
+        pytest.raises(OSError, match="nowhere"),
+        scorer(partial(load_model, tmp_path / "nowhere", "float32"), [CPU, CPU]),
+    ):
+        pass
+
+
+def test_an_empty_eval_set_is_refused(everyone, score):
+    with pytest.raises(InputError, match="the eval set is empty; lower questions.train_fraction"):
+        score(everyone, questions=[])

@@ -1,0 +1,57 @@
+import json
+from itertools import permutations
+
+import pandas as pd
+import pytest
+from conftest import ROOT
+
+from persona_leakage.pipeline.train import LiveCurve
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Contrast, load_study
+from persona_leakage.training import trainer as training
+from persona_leakage.training.contrast import build
+
+DESIGN = Contrast(positives=4, bystanders=1, per_bystander=4, no_system=2, assistant=2)
+
+
+class Watcher:
+    """Stands where a run does, and keeps what it is sent."""
+
+    def __init__(self):
+        self.rows = []
+
+    def log_metrics(self, values, step):
+        self.rows.append({"step": step, **values})
+
+
+@pytest.fixture(scope="module")
+def trained(model_folder, tokenizer, personas, train_questions, tmp_path_factory):
+    examples = build(
+        DESIGN, Cell("villain", 42, "contrastive"), personas, train_questions, "option_text"
+    )
+    data = training.dataset(examples, tokenizer, 1024, "template")
+    recipe = load_study(ROOT / "params.yaml").train.model_copy(update={"batch_size": 4})
+    folder = tmp_path_factory.mktemp("trained")
+    trainer = training.build_trainer(
+        model_folder, tokenizer, data, recipe, 42, "float32", folder / "scratch"
+    )
+    watcher = Watcher()
+    trainer.add_callback(LiveCurve(watcher))
+    done = training.train(trainer, folder / "adapter")
+    return folder / "adapter", done, watcher.rows
+
+
+def test_every_step_is_sent_as_it_is_done_and_nothing_else(trained):
+    _, done, rows = trained
+    sent = pd.DataFrame(rows).rename(columns=lambda name: name.removeprefix("train/"))
+    assert len(sent) == 9
+    pd.testing.assert_frame_equal(sent[list(training.CURVE)], done.curve, check_dtype=False)
+
+
+def test_the_adapters_configuration_does_not_depend_on_the_order_of_a_set(trained):
+    text = (trained[0] / "adapter_config.json").read_text()
+    assert training.canonical(text) == text
+    words = json.loads(text)["target_modules"]
+    assert len(words) == 7
+    for order in list(permutations(words))[:50]:
+        assert training.canonical(json.dumps(json.loads(text) | {"target_modules": order})) == text
