@@ -26,7 +26,6 @@ from baselines import (
     same_argmax,
 )
 from measuring import Report
-from peft import get_peft_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import is_liger_kernel_available
@@ -35,12 +34,8 @@ from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model.kernels import fused
-from persona_leakage.model.scoring import (
-    _Row,
-    common_prefix,
-    continuation_logprobs,
-    items,
-)
+from persona_leakage.model.scoring import continuation_logprobs, items
+from persona_leakage.model.shared_prefix import common_prefix, tree
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
@@ -158,7 +153,11 @@ def main():
     flops = tokens = 0.0
     for made in prompts.values():
         shared = common_prefix([item.prompt for item in made])
-        more, count = needed_flops(base, [_Row.of(item, shared) for item in made], shared)
+        rows = [
+            tree(item.prompt[shared:], [ids[:-1] for ids in item.continuations], shared)
+            for item in made
+        ]
+        more, count = needed_flops(base, rows, shared)
         flops, tokens = flops + more, tokens + count
     report.note("scored_tokens", tokens)
 
@@ -179,7 +178,7 @@ def main():
     )
     before = {name: continuation_logprobs(base, prompts[name]) for name in names[:3]}
 
-    model = get_peft_model(base, training.lora_config(study.train))
+    model = training.adapted(base, study.train)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     report.note("trainable_parameters", trainable)
     cells = []
@@ -189,7 +188,7 @@ def main():
         data = training.dataset(examples, tokenizer, study.train.max_length, "template")
         if cells:
             model.delete_adapter("default")
-            model.add_adapter("default", training.lora_config(study.train))
+            model.add_adapter("default", training.lora_config(study.train, model))
             model.set_adapter("default")
             model.to("cuda")
         model.train()

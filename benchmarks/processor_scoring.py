@@ -16,13 +16,8 @@ from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split
 from persona_leakage.model.loading import dtype, load_model, load_tokenizer
-from persona_leakage.model.scoring import (
-    _Row,
-    common_prefix,
-    continuation_logprobs,
-    items,
-    plain_logprobs,
-)
+from persona_leakage.model.scoring import continuation_logprobs, items, plain_logprobs
+from persona_leakage.model.shared_prefix import common_prefix
 
 
 def needed_flops(model, prompts):
@@ -33,8 +28,11 @@ def needed_flops(model, prompts):
         if name.endswith("proj.weight")
     )
     shared = common_prefix([item.prompt for item in prompts])
-    rows = [_Row.of(item, shared) for item in prompts]
-    return 2 * body * (shared + sum(len(row.ids) for row in rows))
+    own = [
+        len(item.prompt) - shared + sum(len(ids) - 1 for ids in item.continuations)
+        for item in prompts
+    ]
+    return 2 * body * (shared + sum(own))
 
 
 def score_side(side, model_folder, prompts):

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 from baselines import load_plain, losses, recipe_trainer, stop_after
 from measuring import Report, growth, parse_arguments, peak, processor, row
-from peft import get_peft_model
 from transformers import set_seed
 
 from persona_leakage.data.benchmarks import load_benchmark
@@ -41,7 +40,7 @@ def train(side, model_folder, tokenizer, data, recipe, seed):
             stop_after(trainer, STEPS)
         else:
             set_seed(seed)
-            model = get_peft_model(load_plain(model_folder), training.lora_config(recipe))
+            model = training.adapted(load_plain(model_folder), recipe)
             trainer = recipe_trainer(
                 model, tokenizer, data, recipe, scratch, steps=STEPS, seed=seed, bf16=False
             )

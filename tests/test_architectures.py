@@ -258,3 +258,14 @@ def test_a_gpu_s_token_budget_follows_from_the_number_of_parameters(parameters, 
 
 def test_a_processor_s_token_budget_is_small(llama):
     assert token_budget(llama) == 768
+
+
+def test_an_architecture_that_fails_in_its_own_way_is_refused_by_name(
+    llama, tokenizer, monkeypatch
+):
+    def forward(**given):
+        raise RuntimeError("sizes must match")
+
+    monkeypatch.setattr(llama, "forward", forward)
+    with pytest.raises(InputError, match="LlamaForCausalLM cannot be scored .RuntimeError: sizes"):
+        check_fast_path(llama, tokenizer)

@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.kernels import ProcessorLinear, product
+from persona_leakage.model.kernels import ProcessorLinear, attention_of, product, replace_modules
 from persona_leakage.model.loading import dtype, load_model
 
 
@@ -44,3 +44,23 @@ def test_loading_leaves_linear_layers_their_parameters(model_folder):
     kinds = {type(module) for module in model.modules() if isinstance(module, torch.nn.Linear)}
     assert kinds == {ProcessorLinear}
     assert not model.training
+
+
+def test_scoring_attention_says_so_where_transformers_keeps_its_name_elsewhere(llama):
+    class Renamed:
+        config = object()
+
+    assert attention_of(llama) == "sdpa"
+    with pytest.raises(InputError, match="no longer says which attention a model has"):
+        attention_of(Renamed())
+
+
+def test_only_modules_of_exactly_the_kind_are_replaced_and_share_their_parameters():
+    inner = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.GELU())
+    model = torch.nn.Sequential(inner, ProcessorLinear(4, 2, bias=False))
+    before = dict(model.named_parameters())
+    replace_modules(model, torch.nn.Linear, ProcessorLinear.of)
+    assert [type(model[0][0]), type(model[0][1])] == [ProcessorLinear, torch.nn.GELU]
+    after = dict(model.named_parameters())
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] for name in before)

@@ -16,6 +16,7 @@ def name(model: CausalLM) -> str:
     Parameters
     ----------
     model : transformers causal language model, with or without an adapter
+        With its weights.
     """
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     origin = getattr(base.config, "name_or_path", "")
@@ -35,6 +36,7 @@ def sharing_limit(model: CausalLM) -> float:
     Parameters
     ----------
     model : transformers causal language model
+        With its weights.
     """
     config = model.config.get_text_config(decoder=True)
     positioned = "position_ids" in inspect.signature(model.get_decoder().forward).parameters
@@ -59,6 +61,7 @@ def context(config: Any) -> int | None:
     Parameters
     ----------
     config : transformers configuration
+        Of the whole model; its text part is looked up.
     """
     text = config.get_text_config(decoder=True)
     longest: int | None = getattr(text, "max_position_embeddings", None)
@@ -80,6 +83,7 @@ def token_budget(model: CausalLM) -> int:
     Parameters
     ----------
     model : transformers causal language model
+        With its weights.
     """
     if model.device.type == "cpu":
         return 768

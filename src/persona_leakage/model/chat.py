@@ -51,6 +51,7 @@ def render(
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     system : str or None
         The system turn; ``None`` leaves it out, and the template may then inject its own default.
     user : str
@@ -83,6 +84,7 @@ def render_completion(
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     system, user, system_role
         See ``render``.
     opening, answer : str
@@ -113,6 +115,7 @@ def refuse_control_tokens(tokenizer: Tokenizer, text: str, where: str) -> None:
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     text : str
         What a persona, a question or a choice says.
     where : str
@@ -188,7 +191,9 @@ def tokenize(tokenizer: Tokenizer, text: str) -> list[int]:
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     text : str
+        Rendered.
     """
     ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
     return ids

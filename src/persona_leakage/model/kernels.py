@@ -65,6 +65,7 @@ def replace_modules(
     Parameters
     ----------
     model : Module
+        With its weights.
     kind : type
         Subclasses stay as they are.
     make : callable
@@ -85,6 +86,7 @@ class ProcessorLinear(torch.nn.Linear):
         Parameters
         ----------
         layer : torch.nn.Linear
+            Is left as it is.
         """
         made = cls(layer.in_features, layer.out_features, layer.bias is not None, device="meta")
         made.weight, made.bias = layer.weight, layer.bias
@@ -105,8 +107,11 @@ def product(
     Parameters
     ----------
     input : Tensor of shape (..., in)
+        What is multiplied.
     weight : Tensor of shape (out, in)
+        A layer's matrix.
     bias : Tensor of shape (out,), optional
+        What is added.
     """
     if input.dtype is torch.float32 and mkl_is_slow():
         found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
@@ -130,6 +135,7 @@ def attention_of(model: Any) -> str:
     Parameters
     ----------
     model : transformers model
+        With its weights.
 
     Raises
     ------
@@ -154,6 +160,7 @@ def attending_lower_right(model: Any) -> Iterator[None]:
     Parameters
     ----------
     model : transformers model
+        With its weights.
     """
     before = attention_of(model)
     AttentionInterface.register(LOWER_RIGHT, _lower_right)

@@ -42,6 +42,7 @@ def context(directory: str | Path) -> int | None:
     Parameters
     ----------
     directory : path
+        A model folder.
     """
     return architecture.context(AutoConfig.from_pretrained(directory))
 
@@ -52,6 +53,7 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
     Parameters
     ----------
     directory : path
+        A model folder.
     """
     settle()
     return AutoTokenizer.from_pretrained(directory)
@@ -63,7 +65,9 @@ def load_model(directory: str | Path, precision: Precision) -> CausalLM:
     Parameters
     ----------
     directory : path
+        A model folder.
     precision : {"auto", "float32", "bfloat16"}
+        See ``loading.dtype``.
     """
     return fused(load_weights(directory, precision).to(device()).eval())
 
@@ -78,7 +82,9 @@ def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
     Parameters
     ----------
     directory : path
+        A model folder.
     precision : {"auto", "float32", "bfloat16"}
+        See ``loading.dtype``.
 
     Raises
     ------
@@ -123,6 +129,7 @@ def load_adapted(directory: str | Path, adapter: str | Path, precision: Precisio
     adapter : path
         Of the folder that training saved.
     precision : {"auto", "float32", "bfloat16"}
+        See ``loading.dtype``.
     """
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer

@@ -42,6 +42,7 @@ def scorer(load: Callable[[], CausalLM], on: Sequence[torch.device]) -> Iterator
     load : callable
         Loads the model onto the current device. Pickled, when there are several.
     on : sequence of torch.device
+        Of ``devices``.
     """
     if len(on) == 1:
         model = load()

@@ -70,6 +70,7 @@ def items(
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     systems : sequence of str or None
         The personas' system turns.
     asked : sequence of Asked
@@ -129,6 +130,7 @@ def continuation_logprobs(
     Parameters
     ----------
     model : transformers causal language model
+        With its weights.
     items : sequence of Item
         Fast when the prompts begin alike.
     advance : callable
@@ -173,6 +175,7 @@ def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
     Parameters
     ----------
     lengths : sequence of int
+        Tokens of each.
     budget : int
         A longer row is a group of its own.
     """
@@ -331,7 +334,9 @@ def plain_logprobs(model: CausalLM, items: Sequence[Item]) -> list[np.ndarray]:
     Parameters
     ----------
     model : transformers causal language model
+        With its weights.
     items : sequence of Item
+        Prompts with their continuations.
     """
     results = []
     for item in items:

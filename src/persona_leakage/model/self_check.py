@@ -60,8 +60,17 @@ def check_fast_path(model: CausalLM, tokenizer: Tokenizer) -> str:
     """
     [words] = tokenize(tokenizer, [TEXT])
     tolerance = TOLERANCE.get(model.dtype, TOLERANCE[torch.bfloat16])
-    differences = dict(_scoring(model, words))
-    differences["a packed training batch"] = _packing(model, words)
+    try:
+        differences = {**dict(_scoring(model, words)), "a training batch": _packing(model, words)}
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        if isinstance(error, torch.OutOfMemoryError):
+            raise
+        # an architecture that is built otherwise fails in its own ways
+        reason = f"{type(error).__name__}: {error}".splitlines()[0][:150]
+        raise InputError(
+            f"model: {name(model)} cannot be scored ({reason}); this architecture is not "
+            "supported, choose another model"
+        ) from error
     for case, difference in differences.items():
         if not difference <= tolerance:  # so that what is no number is refused as well
             raise InputError(

@@ -84,7 +84,9 @@ def padded(lists: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
     Parameters
     ----------
     lists : sequence of sequence of int
+        Rows of different lengths.
     filler : int
+        What the shorter ones end with.
     """
     longest = max(len(values) for values in lists)
     return torch.tensor([[*values, *[filler] * (longest - len(values))] for values in lists])
@@ -96,9 +98,11 @@ def visible(rows: Sequence[Row], cached: int, device: torch.device) -> torch.Ten
     Parameters
     ----------
     rows : sequence of Row
+        Rows of different lengths.
     cached : int
         Number of tokens before each row, which all of its tokens see.
     device : torch.device
+        Where it is made.
     """
     # padding is a tree of its own and sees itself: a softmax over nothing is not a number
     trees = padded([row.trees for row in rows], -1).to(device, non_blocking=True)
@@ -118,7 +122,9 @@ def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     Parameters
     ----------
     seen : Tensor of bool
+        Of ``visible``.
     dtype : torch.dtype
+        Of the attention's logits.
     """
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return mask.masked_fill_(~seen, torch.finfo(dtype).min)
@@ -130,6 +136,7 @@ def common_prefix(sequences: Sequence[list[int]]) -> int:
     Parameters
     ----------
     sequences : sequence of list of int
+        Token ids; at least one sequence.
     """
     limit = min(len(sequence) for sequence in sequences) - 1
     first, last = min(sequences), max(sequences)  # all others lie between these two
@@ -142,6 +149,7 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
     Parameters
     ----------
     one, other : sequence of int
+        Token ids.
     """
     count = 0
     for left, right in zip(one, other, strict=False):
@@ -223,6 +231,7 @@ def completion_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> Any:
     Parameters
     ----------
     model : transformers causal language model
+        With its weights.
     batch : mapping of str to Tensor
         Of ``pack`` or ``apart``.
 

@@ -22,7 +22,9 @@ def tokenize(tokenizer: Tokenizer, texts: Sequence[str]) -> list[list[int]]:
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     texts : sequence of str
+        Rendered conversations.
     """
     if not texts:
         return []
@@ -38,6 +40,7 @@ def split(
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     prompts, completions : sequence of str
         Of equal length.
     """
@@ -96,9 +99,11 @@ def continued(
     Parameters
     ----------
     tokenizer : transformers tokenizer
+        The model's own.
     prompts : sequence of str
         Rendered, with the question's opening.
     asked : sequence of Asked
+        The questions, in the order of the prompts.
 
     Raises
     ------

@@ -23,6 +23,7 @@ def lighten(model: torch.nn.Module) -> None:
     Parameters
     ----------
     model : torch.nn.Module
+        With its weights.
     """
     replace_modules(
         model,
@@ -44,6 +45,7 @@ class LightLora(lora.Linear):
         Parameters
         ----------
         layer : peft.tuners.lora.Linear
+            Is left as it is.
         """
         made = cls.__new__(cls)  # peft's constructor would draw a new adapter
         made.__dict__.update(layer.__dict__)

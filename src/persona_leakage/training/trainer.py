@@ -84,7 +84,9 @@ def dataset(
     Parameters
     ----------
     examples : sequence of Example
+        The training set, in its order.
     tokenizer : transformers tokenizer
+        The model's own.
     max_length : int
         Tokens of a conversation.
     system_role : {"template", "merge"}
@@ -176,12 +178,17 @@ def build_trainer(
     Parameters
     ----------
     model_directory : path
+        A model folder.
     tokenizer : transformers tokenizer
+        The model's own.
     data : Dataset
         Of ``dataset``.
     recipe : Train
+        How to fine-tune.
     seed : int
+        Of initial adapter, order and dropout.
     precision : {"auto", "float32", "bfloat16"}
+        See ``loading.dtype``.
     output : path
         A folder for what the trainer writes beside the adapter.
 
@@ -219,6 +226,7 @@ def trainer_of(
     Parameters
     ----------
     model : peft model
+        With its weights.
     tokenizer, data, recipe, seed, precision, output
         See ``build_trainer``.
     """
@@ -271,6 +279,7 @@ def collator(model: CausalLM, longest: int) -> Callable[[Sequence[Row]], dict[st
     Parameters
     ----------
     model : transformers causal language model, with or without an adapter
+        With its weights.
     longest : int
         Tokens of the longest conversation.
     """
@@ -288,7 +297,9 @@ def check_adaptable(model_directory: str | Path, recipe: Train) -> None:
     Parameters
     ----------
     model_directory : path
+        A model folder.
     recipe : Train
+        How to fine-tune.
 
     Raises
     ------
@@ -306,7 +317,9 @@ def adapted(base: CausalLM, recipe: Train) -> CausalLM:
     Parameters
     ----------
     base : transformers causal language model
+        The untouched model.
     recipe : Train
+        How to fine-tune.
 
     Raises
     ------
@@ -330,7 +343,9 @@ def lora_config(recipe: Train, model: CausalLM) -> LoraConfig:
     Parameters
     ----------
     recipe : Train
+        How to fine-tune.
     model : transformers causal language model
+        With its weights.
     """
     return LoraConfig(
         task_type="CAUSAL_LM",
@@ -351,6 +366,7 @@ def projections(model: CausalLM) -> list[str]:
     Parameters
     ----------
     model : transformers causal language model
+        With its weights.
 
     Raises
     ------
@@ -403,6 +419,7 @@ def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
     Parameters
     ----------
     trainer : SFTTrainer
+        Of ``build_trainer``.
     adapter : path
         The folder to write.
     """
