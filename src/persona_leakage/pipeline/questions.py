@@ -17,6 +17,7 @@ def main() -> None:
     train: list[Question] = []
     evaluate: list[Question] = []
     counts, sources = {}, {}
+    most = wanted.max_evaluate
     for name in dict.fromkeys([*wanted.train, *wanted.evaluate]):
         sources[name] = provenance(name, wanted.snapshots)
         rows = load_benchmark(name, wanted.snapshots)
@@ -27,7 +28,8 @@ def main() -> None:
         else:
             taught, asked = split(rows, wanted.train_fraction, wanted.split_seed)
         taught = at_most(taught, wanted.max_train, wanted.split_seed)
-        asked = at_most(asked, wanted.max_evaluate, wanted.split_seed)
+        count = most.get(name) if isinstance(most, dict) else most
+        asked = at_most(asked, count, wanted.split_seed)
         counts[name] = {"rows": len(rows), "train": len(taught), "evaluate": len(asked)}
         train += [with_wrong_answer(question, wanted.split_seed) for question in taught]
         evaluate += asked

@@ -109,6 +109,7 @@ class Questions(Section):
     """Which questions are trained on and which are asked.
 
     A benchmark in both lists is split by row; one that is only evaluated is asked whole.
+    ``max_train`` and ``max_evaluate`` draw no more of each benchmark; the second may name them.
     ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository, in the folder
     ``snapshots``, which dvc.yaml watches.
     """
@@ -118,7 +119,7 @@ class Questions(Section):
     train_fraction: Fraction = 0.5
     split_seed: NonNegative = 42
     max_train: Positive | None = None
-    max_evaluate: Positive | None = None
+    max_evaluate: Positive | dict[Name, Positive] | None = None
     snapshots: dict[Name, str] = {}
 
     @field_validator("snapshots")
