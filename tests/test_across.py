@@ -64,6 +64,7 @@ def test_a_single_seed_is_not_fitted_and_the_reason_is_given():
 def test_the_same_estimates_are_not_heterogeneous_and_distant_ones_are():
     same = heterogeneity([2.0, 2.0, 2.0], [0.5, 0.4, 0.3])
     assert (same.pooled, same.q, same.i_squared) == (2, 0, 0)
+    assert same.count == 3
     assert same.p == 1
     far = heterogeneity([1.0, 5.0], [0.5, 0.5])
     # two estimates: Q is the square of their z test
@@ -81,3 +82,33 @@ def test_heterogeneity_is_rarely_seen_where_there_is_none():
     errors = np.array([0.2, 0.5, 0.3, 0.4])
     found = [heterogeneity(rng.normal(1, errors), errors).p < 0.05 for _ in range(1000)]
     assert 30 <= sum(found) <= 75
+
+
+def test_heterogeneity_is_cochrans_q_of_its_definition():
+    values, errors = np.array([101.0, 103, 102.5, 99]), np.array([0.5, 1, 0.8, 0.9])
+    weights = errors**-2
+    pooled = (weights * values).sum() / weights.sum()
+    q = (weights * (values - pooled) ** 2).sum()
+    measured = heterogeneity(values, errors)
+    assert measured.pooled == pytest.approx(pooled)
+    assert measured.q == pytest.approx(q)
+    assert measured.i_squared == pytest.approx((q - 3) / q)
+    assert measured.p == pytest.approx(stats.chi2.sf(q, 3))
+    near = heterogeneity(pooled + 0.1 * (values - pooled), errors)
+    assert near.q < 3
+    assert near.i_squared == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("raw", 0.95, "the same cosine"),
+        ("raw", np.nan, "not a number"),
+        ("delta", -3.0, "changed alike"),
+        ("delta", np.inf, "not a number"),
+    ],
+)
+def test_what_cannot_be_fitted_has_a_reason_and_no_number(column, value, reason):
+    fitted = mixed_model(crossed(1).assign(**{column: value}))
+    assert reason in fitted.reason
+    assert np.isnan([fitted.slope, fitted.p]).all()

@@ -111,3 +111,56 @@ def test_the_published_gradient_has_a_boundary_where_it_was_read_off_the_plot():
     # between Darth Vader (0.921, 60 % right) and Moriarty (0.927, 38 %)
     assert 0.915 < found.midpoint < 0.936
     assert found.ceiling > 0.8 > 0.2 > found.floor
+
+
+RATING = Outcome(name="rating", low=1, high=5, binary=False, direction=1, scale=1, unit="points")
+
+
+def test_an_outcome_that_is_raised_has_the_same_boundary_upside_down():
+    cosine, accuracy = simulated(3)
+    down = fit(cosine, accuracy, ACCURACY, seed=1, resamples=200)
+    up = fit(cosine, 5 - 4 * accuracy, RATING, seed=1, resamples=200)
+    assert (up.midpoint, up.width, up.p) == pytest.approx((down.midpoint, down.width, down.p))
+    assert up.ceiling == pytest.approx(5 - 4 * down.floor)
+    assert up.floor == pytest.approx(5 - 4 * down.ceiling)
+    assert up.low["ceiling"] == pytest.approx(5 - 4 * down.high["floor"])
+    assert up.high["floor"] == pytest.approx(5 - 4 * down.low["ceiling"])
+    np.testing.assert_allclose(up.expected(cosine), 5 - 4 * down.expected(cosine))
+    np.testing.assert_allclose(up.lower, 5 - 4 * np.array(down.upper))
+    assert (np.diff(up.expected(np.sort(cosine))) >= 0).all()
+
+
+def test_the_reason_speaks_of_the_outcome_and_its_direction():
+    cosine = np.linspace(0.9, 1, 20)
+    falling = fit(cosine, np.linspace(4, 2, 20), RATING, seed=1, resamples=200)
+    assert "a curve that rises" in falling.reason
+    assert "the same rating" in fit(cosine, np.full(20, 3), RATING, seed=1).reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_not_a_number_has_no_boundary(value):
+    cosine, accuracy = simulated(3)
+    for side in (cosine, accuracy):
+        kept, side[3] = side[3], value
+        bound = fit(cosine, accuracy, ACCURACY, seed=1, resamples=100)
+        assert "not a number" in bound.reason
+        assert np.isnan(bound.p)
+        side[3] = kept
+
+
+def test_cosines_that_differ_by_rounding_have_no_boundary():
+    _, accuracy = simulated(3)
+    cosine = 1 - 1e-16 * np.arange(40)
+    assert "the same cosine" in fit(cosine, accuracy, ACCURACY, seed=1, resamples=100).reason
+
+
+def test_residuals_that_differ_by_rounding_have_no_outlier():
+    cosine = np.linspace(0.88, 0.995, 40)
+    bound = fit(cosine, logistic(cosine, **TRUE), ACCURACY, seed=1, resamples=100)
+    after = bound.expected(cosine) + 1e-16 * np.arange(40)
+    after[3] += 1e-13
+    persona = [f"p{index}" for index in range(40)]
+    rows = pd.DataFrame(
+        {"persona": persona, "category": "unrelated", "raw": cosine, "after": after}
+    )
+    assert outliers(rows, bound, ACCURACY).empty
