@@ -28,53 +28,53 @@ def pairs(names):
 
 
 def test_every_geometry_and_the_words_are_there(pairs, names, personas):
-    found = predictors(pairs, "villain", names, list(personas.values()))
-    assert set(found) == {
+    rows = predictors(pairs, "villain", names, list(personas.values()))
+    assert set(rows) == {
         *(f"{kind}@{layer}" for kind in ("raw", "centred", "distance") for layer in (1, 2)),
         "words",
         "tfidf",
     }
-    assert found.loc["villain", "words"] == 1
-    assert found.loc["villain", "tfidf"] == pytest.approx(1)
-    assert found.loc["villain", "distance@1"] == pytest.approx(0, abs=1e-5)
-    assert (found["distance@1"].drop("villain") < 0).all()
+    assert rows.loc["villain", "words"] == 1
+    assert rows.loc["villain", "tfidf"] == pytest.approx(1)
+    assert rows.loc["villain", "distance@1"] == pytest.approx(0, abs=1e-5)
+    assert (rows["distance@1"].drop("villain") < 0).all()
 
 
 def test_shared_words_are_a_jaccard_index(pairs, names, personas):
-    found = predictors(pairs, "villain", names, list(personas.values()))
-    own, other = (
+    rows = predictors(pairs, "villain", names, list(personas.values()))
+    ours, theirs = (
         set(personas[name].prompt.lower().rstrip(".").replace(",", "").split())
         for name in ("villain", "librarian")
     )
-    assert found.loc["librarian", "words"] == pytest.approx(len(own & other) / len(own | other))
+    assert rows.loc["librarian", "words"] == pytest.approx(len(ours & theirs) / len(ours | theirs))
 
 
 def test_the_one_that_made_the_damage_wins_and_its_error_is_the_smallest(pairs, names, personas):
     nearness = predictors(pairs, "villain", names, list(personas.values()))
     rng = np.random.default_rng(1)
     delta = -20 * nearness["centred@2"] + rng.normal(0, 1, len(names))
-    found = compare(nearness, delta, "raw@2", ACCURACY, seed=1)
-    assert found.loc[0, "predictor"] == "centred@2"
-    assert found.loc[0, "rho"] == pytest.approx(
+    rows = compare(nearness, delta, "raw@2", ACCURACY, seed=1)
+    assert rows.loc[0, "predictor"] == "centred@2"
+    assert rows.loc[0, "rho"] == pytest.approx(
         stats.spearmanr(nearness["centred@2"], delta).statistic
     )
-    assert found["error"].idxmin() == 0
-    own = found.set_index("predictor").loc["raw@2"]
-    assert own["difference"] == own["difference_low"] == own["difference_high"] == 0
-    far = found.set_index("predictor").loc["words"]
+    assert rows["error"].idxmin() == 0
+    primary = rows.set_index("predictor").loc["raw@2"]
+    assert primary["difference"] == primary["difference_low"] == primary["difference_high"] == 0
+    far = rows.set_index("predictor").loc["words"]
     assert far["difference_low"] < far["difference"] < far["difference_high"]
 
 
 def test_the_leave_one_out_error_is_the_one_of_leaving_each_out(pairs, names, personas):
     nearness = predictors(pairs, "villain", names, list(personas.values()))
     delta = np.random.default_rng(2).normal(size=len(names))
-    found = compare(nearness, delta, "raw@2", ACCURACY, seed=1).set_index("predictor")
+    rows = compare(nearness, delta, "raw@2", ACCURACY, seed=1).set_index("predictor")
     predicted = cross_val_predict(
         LinearRegression(), nearness[["tfidf"]].to_numpy(), delta, cv=LeaveOneOut()
     )
-    assert found.loc["tfidf", "error"] == pytest.approx(np.sqrt(((delta - predicted) ** 2).mean()))
+    assert rows.loc["tfidf", "error"] == pytest.approx(np.sqrt(((delta - predicted) ** 2).mean()))
     others = [np.delete(delta, index).mean() for index in range(len(delta))]
-    assert found.loc["mean", "error"] == pytest.approx(np.sqrt(((delta - others) ** 2).mean()))
+    assert rows.loc["mean", "error"] == pytest.approx(np.sqrt(((delta - others) ** 2).mean()))
 
 
 def test_two_predictors_of_pure_noise_rarely_differ():
@@ -82,10 +82,10 @@ def test_two_predictors_of_pure_noise_rarely_differ():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         noise = pd.DataFrame(rng.normal(size=(40, 2)), columns=["raw@1", "words"])
-        found = compare(noise, rng.normal(size=40), "raw@1", ACCURACY, seed=seed).set_index(
+        rows = compare(noise, rng.normal(size=40), "raw@1", ACCURACY, seed=seed).set_index(
             "predictor"
         )
-        row = found.loc["words"]
+        row = rows.loc["words"]
         differs += not row["difference_low"] <= 0 <= row["difference_high"]
     assert differs <= 9  # 3 of 60 expected
 
@@ -176,8 +176,18 @@ def test_predictors_are_ranked_over_whole_counts():
     whole = np.array([-15, -15, -15, -17, -30, 3])
     floats = 100 * (after - before)
     assert len(set(floats)) > len(set(whole))
-    nearness = pd.DataFrame({"raw@1": [0.9, 0.8, 0.85, 0.95, 0.97, 0.7]})
+    shares = np.array([3, 1, 3, 2, 4, 0])
+    nearness = pd.DataFrame(
+        {
+            "raw@1": [0.9, 0.8, 0.85, 0.95, 0.97, 0.7],
+            "words": [0.3, 0.1, 0.1 + 0.2, 0.2, 0.4, 0.0],  # 0.1 + 0.2 is not 0.3
+        }
+    )
     ranked = compare(nearness, floats, "raw@1", ACCURACY, seed=1)
+    assert ranked.set_index("predictor").loc["words", "rho"] == pytest.approx(
+        stats.spearmanr(shares, whole).statistic, abs=1e-12
+    )
+    ranked = ranked[ranked["predictor"] == "raw@1"].reset_index()
     assert ranked.loc[0, "rho"] == pytest.approx(
         stats.spearmanr(nearness["raw@1"], whole).statistic, abs=1e-12
     )

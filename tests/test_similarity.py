@@ -17,8 +17,8 @@ def test_centroids_are_means_of_the_last_prompt_token_of_every_layer(
 ):
     model = request.getfixturevalue(architecture)
     chosen = [personas[name] for name in ("villain", "no_system")]
-    found = centroids(model, tokenizer, chosen, neutral, [0, 2, 3])
-    for persona, vectors in zip(chosen, found, strict=True):
+    averaged = centroids(model, tokenizer, chosen, neutral, [0, 2, 3])
+    for persona, vectors in zip(chosen, averaged, strict=True):
         states = []
         for question in neutral:
             ids = torch.tensor([tokenize(tokenizer, render(tokenizer, persona.prompt, question))])

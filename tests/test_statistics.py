@@ -296,10 +296,10 @@ def test_correlations_are_those_of_scipy(method):
     x = rng.normal(size=30)
     y = -x + rng.normal(size=30)
     reference = getattr(stats, f"{method}r")(x, y)
-    found = correlation(x, y, method, seed=1)
-    assert found.r == pytest.approx(reference.statistic)
-    assert found.p == pytest.approx(reference.pvalue, abs=2e-3)
-    assert found.low < found.r < found.high
+    measured = correlation(x, y, method, seed=1)
+    assert measured.r == pytest.approx(reference.statistic)
+    assert measured.p == pytest.approx(reference.pvalue, abs=2e-3)
+    assert measured.low < measured.r < measured.high
 
 
 def test_the_interval_of_a_correlation_covers_the_truth_as_often_as_it_says():
@@ -307,8 +307,8 @@ def test_the_interval_of_a_correlation_covers_the_truth_as_often_as_it_says():
     for trial in range(80):
         rng = np.random.default_rng(trial)
         x, y = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=50).T
-        found = correlation(x, y, "pearson", seed=trial)
-        covered += found.low <= 0.6 <= found.high
+        measured = correlation(x, y, "pearson", seed=trial)
+        covered += measured.low <= 0.6 <= measured.high
     assert covered >= 69  # 76 expected; 68 or fewer has a chance of 0.1 % at 95 %
 
 
@@ -399,11 +399,11 @@ def test_a_category_has_a_gradient_of_its_own_where_it_is_large_enough():
             "delta": [0.0, -1, -2, -3, -4, -5, -30, -31, -32],
         }
     )
-    found = by_category(table, ACCURACY, 1).set_index("category")
-    assert found.index[0] == "opposite"  # the most damaged first
-    assert found.loc["unrelated", "rho"] == pytest.approx(-1)
-    assert np.isnan(found.loc["opposite", "rho"])
-    assert found.loc["opposite", "delta"] == -31
+    measured = by_category(table, ACCURACY, 1).set_index("category")
+    assert measured.index[0] == "opposite"  # the most damaged first
+    assert measured.loc["unrelated", "rho"] == pytest.approx(-1)
+    assert np.isnan(measured.loc["opposite", "rho"])
+    assert measured.loc["opposite", "delta"] == -31
 
 
 def test_benchmarks_are_told_apart(personas):
@@ -415,9 +415,11 @@ def test_benchmarks_are_told_apart(personas):
         frame.loc[frame["question"] >= "q4", "benchmark"] = "other"
     similar = cosines(villain=1, spy=0.9, baker=0.8, nurse=0.7)
     role = dict.fromkeys(names, "bystander") | {"villain": "source"}
-    found = by_benchmark(before, after, similar, personas, role, ACCURACY, 1).set_index("benchmark")
-    assert found["source_delta"].to_dict() == {"trained": -100, "other": 0}
-    assert found["questions"].to_dict() == {"trained": 4, "other": 4}
+    measured = by_benchmark(before, after, similar, personas, role, ACCURACY, 1).set_index(
+        "benchmark"
+    )
+    assert measured["source_delta"].to_dict() == {"trained": -100, "other": 0}
+    assert measured["questions"].to_dict() == {"trained": 4, "other": 4}
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
         return MixedModel(nan, nan, nan, nan, nan, nan, nan, len(table), reason)
 
     if table["seed"].nunique() < 2:
-        return not_fitted("one seed cannot tell a persona's own effect from the rest")
+        return not_fitted("one seed cannot tell the effect of a persona from the rest")
     if table["persona"].nunique() < 5:
         return not_fitted("fewer than five bystanders")
     if not np.isfinite(table[["raw", "delta"]].to_numpy(float)).all():
