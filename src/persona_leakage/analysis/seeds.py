@@ -115,7 +115,7 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
             "persona": table["persona"].astype(str),
             "seed": table["seed"].astype(str),
         }
-    )
+    ).reset_index(drop=True)  # statsmodels aligns by the index
     model = MixedLM.from_formula(
         "delta ~ cosine",
         groups=np.ones(len(data)),
@@ -125,7 +125,10 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance at zero is an answer, and is reported as one
-        fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        try:
+            fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        except np.linalg.LinAlgError:
+            return not_fitted("the likelihood has no clear maximum")
     slope, error = float(fitted.fe_params["cosine"]), float(fitted.bse_fe["cosine"])
     if not np.isfinite(error) or error == 0:
         return not_fitted("the likelihood has no clear maximum")
