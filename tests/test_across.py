@@ -24,14 +24,14 @@ def crossed(seed, slope=-3.0, personas=30, persona_sd=2.0, seed_sd=1.0, rest=1.5
     """Deltas with a known slope for 0.01 of cosine, and effects of persona and of seed."""
     rng = np.random.default_rng(seed)
     cosine = rng.uniform(0.9, 1.0, personas)
-    own, shift = rng.normal(0, persona_sd, personas), rng.normal(0, seed_sd, 3)
+    persona_effect, shift = rng.normal(0, persona_sd, personas), rng.normal(0, seed_sd, 3)
     return pd.DataFrame(
         [
             {
                 "persona": f"p{index}",
                 "seed": each,
                 "raw": cosine[index],
-                "delta": slope * 100 * cosine[index] + own[index] + shift[each] + noise,
+                "delta": slope * 100 * cosine[index] + persona_effect[index] + shift[each] + noise,
             }
             for each in range(3)
             for index, noise in enumerate(rng.normal(0, rest, personas))
@@ -42,9 +42,9 @@ def crossed(seed, slope=-3.0, personas=30, persona_sd=2.0, seed_sd=1.0, rest=1.5
 def test_the_mixed_model_covers_the_true_slope_and_finds_the_spreads():
     covered, spreads = 0, []
     for seed in range(12):
-        found = mixed_model(crossed(seed))
-        covered += found.low <= -3 <= found.high
-        spreads.append([found.persona_sd, found.residual_sd])
+        fitted = mixed_model(crossed(seed))
+        covered += fitted.low <= -3 <= fitted.high
+        spreads.append([fitted.persona_sd, fitted.residual_sd])
     assert covered >= 10
     assert np.median(spreads, axis=0) == pytest.approx([2, 1.5], rel=0.2)
 
@@ -64,6 +64,7 @@ def test_a_single_seed_is_not_fitted_and_the_reason_is_given():
 def test_the_same_estimates_are_not_heterogeneous_and_distant_ones_are():
     same = heterogeneity([2.0, 2.0, 2.0], [0.5, 0.4, 0.3])
     assert (same.pooled, same.q, same.i_squared) == (2, 0, 0)
+    assert same.count == 3
     assert same.p == 1
     far = heterogeneity([1.0, 5.0], [0.5, 0.5])
     # two estimates: Q is the square of their z test
@@ -79,5 +80,35 @@ def test_one_estimate_has_nothing_to_differ_from():
 def test_heterogeneity_is_rarely_seen_where_there_is_none():
     rng = np.random.default_rng(0)
     errors = np.array([0.2, 0.5, 0.3, 0.4])
-    found = [heterogeneity(rng.normal(1, errors), errors).p < 0.05 for _ in range(1000)]
-    assert 30 <= sum(found) <= 75
+    fitted = [heterogeneity(rng.normal(1, errors), errors).p < 0.05 for _ in range(1000)]
+    assert 30 <= sum(fitted) <= 75
+
+
+def test_heterogeneity_is_cochrans_q_of_its_definition():
+    values, errors = np.array([101.0, 103, 102.5, 99]), np.array([0.5, 1, 0.8, 0.9])
+    weights = errors**-2
+    pooled = (weights * values).sum() / weights.sum()
+    q = (weights * (values - pooled) ** 2).sum()
+    measured = heterogeneity(values, errors)
+    assert measured.pooled == pytest.approx(pooled)
+    assert measured.q == pytest.approx(q)
+    assert measured.i_squared == pytest.approx((q - 3) / q)
+    assert measured.p == pytest.approx(stats.chi2.sf(q, 3))
+    near = heterogeneity(pooled + 0.1 * (values - pooled), errors)
+    assert near.q < 3
+    assert near.i_squared == 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("raw", 0.95, "the same cosine"),
+        ("raw", np.nan, "not a number"),
+        ("delta", -3.0, "changed alike"),
+        ("delta", np.inf, "not a number"),
+    ],
+)
+def test_what_cannot_be_fitted_has_a_reason_and_no_number(column, value, reason):
+    fitted = mixed_model(crossed(1).assign(**{column: value}))
+    assert reason in fitted.reason
+    assert np.isnan([fitted.slope, fitted.p]).all()

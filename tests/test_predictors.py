@@ -6,8 +6,10 @@ from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
 
 from persona_leakage.analysis.prediction import compare
+from persona_leakage.data.catalog import Persona
+from persona_leakage.errors import InputError
 from persona_leakage.geometry.cosines import table
-from persona_leakage.geometry.predictors import predictors
+from persona_leakage.geometry.predictors import predictors, words
 from persona_leakage.study.outcome import Outcome
 
 ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
@@ -26,53 +28,53 @@ def pairs(names):
 
 
 def test_every_geometry_and_the_words_are_there(pairs, names, personas):
-    found = predictors(pairs, "villain", names, list(personas.values()))
-    assert set(found) == {
+    rows = predictors(pairs, "villain", names, list(personas.values()))
+    assert set(rows) == {
         *(f"{kind}@{layer}" for kind in ("raw", "centred", "distance") for layer in (1, 2)),
         "words",
         "tfidf",
     }
-    assert found.loc["villain", "words"] == 1
-    assert found.loc["villain", "tfidf"] == pytest.approx(1)
-    assert found.loc["villain", "distance@1"] == pytest.approx(0, abs=1e-5)
-    assert (found["distance@1"].drop("villain") < 0).all()
+    assert rows.loc["villain", "words"] == 1
+    assert rows.loc["villain", "tfidf"] == pytest.approx(1)
+    assert rows.loc["villain", "distance@1"] == pytest.approx(0, abs=1e-5)
+    assert (rows["distance@1"].drop("villain") < 0).all()
 
 
 def test_shared_words_are_a_jaccard_index(pairs, names, personas):
-    found = predictors(pairs, "villain", names, list(personas.values()))
-    own, other = (
+    rows = predictors(pairs, "villain", names, list(personas.values()))
+    ours, theirs = (
         set(personas[name].prompt.lower().rstrip(".").replace(",", "").split())
         for name in ("villain", "librarian")
     )
-    assert found.loc["librarian", "words"] == pytest.approx(len(own & other) / len(own | other))
+    assert rows.loc["librarian", "words"] == pytest.approx(len(ours & theirs) / len(ours | theirs))
 
 
 def test_the_one_that_made_the_damage_wins_and_its_error_is_the_smallest(pairs, names, personas):
     nearness = predictors(pairs, "villain", names, list(personas.values()))
     rng = np.random.default_rng(1)
     delta = -20 * nearness["centred@2"] + rng.normal(0, 1, len(names))
-    found = compare(nearness, delta, "raw@2", ACCURACY, seed=1)
-    assert found.loc[0, "predictor"] == "centred@2"
-    assert found.loc[0, "rho"] == pytest.approx(
+    rows = compare(nearness, delta, "raw@2", ACCURACY, seed=1)
+    assert rows.loc[0, "predictor"] == "centred@2"
+    assert rows.loc[0, "rho"] == pytest.approx(
         stats.spearmanr(nearness["centred@2"], delta).statistic
     )
-    assert found["error"].idxmin() == 0
-    own = found.set_index("predictor").loc["raw@2"]
-    assert own["difference"] == own["difference_low"] == own["difference_high"] == 0
-    far = found.set_index("predictor").loc["words"]
+    assert rows["error"].idxmin() == 0
+    primary = rows.set_index("predictor").loc["raw@2"]
+    assert primary["difference"] == primary["difference_low"] == primary["difference_high"] == 0
+    far = rows.set_index("predictor").loc["words"]
     assert far["difference_low"] < far["difference"] < far["difference_high"]
 
 
 def test_the_leave_one_out_error_is_the_one_of_leaving_each_out(pairs, names, personas):
     nearness = predictors(pairs, "villain", names, list(personas.values()))
     delta = np.random.default_rng(2).normal(size=len(names))
-    found = compare(nearness, delta, "raw@2", ACCURACY, seed=1).set_index("predictor")
+    rows = compare(nearness, delta, "raw@2", ACCURACY, seed=1).set_index("predictor")
     predicted = cross_val_predict(
         LinearRegression(), nearness[["tfidf"]].to_numpy(), delta, cv=LeaveOneOut()
     )
-    assert found.loc["tfidf", "error"] == pytest.approx(np.sqrt(((delta - predicted) ** 2).mean()))
+    assert rows.loc["tfidf", "error"] == pytest.approx(np.sqrt(((delta - predicted) ** 2).mean()))
     others = [np.delete(delta, index).mean() for index in range(len(delta))]
-    assert found.loc["mean", "error"] == pytest.approx(np.sqrt(((delta - others) ** 2).mean()))
+    assert rows.loc["mean", "error"] == pytest.approx(np.sqrt(((delta - others) ** 2).mean()))
 
 
 def test_two_predictors_of_pure_noise_rarely_differ():
@@ -80,10 +82,10 @@ def test_two_predictors_of_pure_noise_rarely_differ():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         noise = pd.DataFrame(rng.normal(size=(40, 2)), columns=["raw@1", "words"])
-        found = compare(noise, rng.normal(size=40), "raw@1", ACCURACY, seed=seed).set_index(
+        rows = compare(noise, rng.normal(size=40), "raw@1", ACCURACY, seed=seed).set_index(
             "predictor"
         )
-        row = found.loc["words"]
+        row = rows.loc["words"]
         differs += not row["difference_low"] <= 0 <= row["difference_high"]
     assert differs <= 9  # 3 of 60 expected
 
@@ -95,3 +97,130 @@ def test_where_nothing_changed_the_mean_alone_is_left_in_the_same_columns(pairs,
     assert same["predictor"].tolist() == ["mean"]
     assert same.loc[0, "error"] == 0
     assert set(same.columns) == set(changed.columns)
+
+
+def measured(*prompts: str | None) -> tuple[list[Persona], list[str], pd.DataFrame]:
+    names = [f"p{index}" for index in range(len(prompts))]
+    records = [
+        Persona(name, "unrelated", None, prompt)
+        for name, prompt in zip(names, prompts, strict=True)
+    ]
+    vectors = np.random.default_rng(0).normal(size=(len(names), 2, 8)).astype(np.float32)
+    vectors[:, 0] = 0.1
+    return records, names, table(vectors, names, [0, 7])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        (("Ты злой гений.", "Ты добрый гений.", "Ты учитель."), [1, 2 / 4, 1 / 4]),
+        (("你 是 恶棍", "你 是 老师", "老师"), [1, 2 / 4, 0]),
+        (("Ｖｉｌｌａｉｎ one", "VILLAIN two", "straße"), [1, 1 / 3, 0]),
+        (("you are 1", "", None), [1, 0, 0]),
+        (("", "you are 1", "you"), None),  # no word of the source's: nothing to rank by
+        (("", None, ""), None),
+        (("...", "!", "?"), None),
+    ],
+)
+def test_prompts_in_any_script_and_without_a_word_can_be_compared(prompts, shared):
+    records, names, pairs = measured(*prompts)
+    nearness = predictors(pairs, "p0", names, records)
+    assert {"raw@7", "centred@7", "distance@7"} <= set(nearness)
+    if shared is None:
+        assert "words" not in nearness
+        assert "tfidf" not in nearness
+    else:
+        assert nearness["words"].tolist() == pytest.approx(shared)
+        assert nearness["tfidf"].iloc[0] == pytest.approx(1)
+        assert (nearness["tfidf"] > 0).tolist() == [share > 0 for share in shared]
+    compare(nearness, np.arange(len(names)), "raw@7", ACCURACY, seed=1)
+
+
+def test_emoji_are_no_reason_to_stop():
+    records, names, pairs = measured("😈🔥", "😇", "😈")
+    assert "raw@7" in predictors(pairs, "p0", names, records)
+
+
+def test_words_are_runs_of_letters_and_digits_in_one_form_and_case():
+    assert words("You are a Straße-SWEEPER, ｎｏ １.") == frozenset(
+        ("you", "are", "a", "strasse", "sweeper", "no", "1")
+    )
+    assert words("...") == words("") == frozenset()
+
+
+def test_a_persona_that_was_not_measured_changes_nothing(pairs, names, personas):
+    records = [personas[name] for name in names]
+    expected = predictors(pairs, "villain", names, records)
+    others = [p for p in personas.values() if p.name not in names]
+    assert others
+    pd.testing.assert_frame_equal(
+        predictors(pairs, "villain", names, [*others, *records]), expected, check_exact=True
+    )
+    with pytest.raises(InputError, match=f"{others[0].name} is not among the personas measured"):
+        predictors(pairs, "villain", [others[0].name], [*others, *records])
+
+
+def test_layer_zero_is_left_out_by_rule_even_where_rounding_differs(names, personas):
+    vectors = np.random.default_rng(0).normal(size=(len(names), 2, 8)).astype(np.float32)
+    vectors[:, 0] = 1 + 1e-3 * np.random.default_rng(1).normal(size=(len(names), 8))
+    nearness = predictors(
+        table(vectors, names, [0, 4]), "villain", names, [personas[name] for name in names]
+    )
+    assert {column.split("@")[1] for column in nearness if "@" in column} == {"4"}
+
+
+def test_predictors_are_ranked_over_whole_counts():
+    """Three of equal loss at different baselines: as floats their order is that of rounding."""
+    after = np.array([105, 60, 85, 86, 60, 63]) / 150
+    before = np.array([120, 75, 100, 103, 90, 60]) / 150
+    whole = np.array([-15, -15, -15, -17, -30, 3])
+    floats = 100 * (after - before)
+    assert len(set(floats)) > len(set(whole))
+    shares = np.array([3, 1, 3, 2, 4, 0])
+    nearness = pd.DataFrame(
+        {
+            "raw@1": [0.9, 0.8, 0.85, 0.95, 0.97, 0.7],
+            "words": [0.3, 0.1, 0.1 + 0.2, 0.2, 0.4, 0.0],  # 0.1 + 0.2 is not 0.3
+        }
+    )
+    ranked = compare(nearness, floats, "raw@1", ACCURACY, seed=1)
+    assert ranked.set_index("predictor").loc["words", "rho"] == pytest.approx(
+        stats.spearmanr(shares, whole).statistic, abs=1e-12
+    )
+    ranked = ranked[ranked["predictor"] == "raw@1"].reset_index()
+    assert ranked.loc[0, "rho"] == pytest.approx(
+        stats.spearmanr(nearness["raw@1"], whole).statistic, abs=1e-12
+    )
+
+
+def test_an_outcome_that_is_raised_has_its_steepest_predictor_first_too():
+    rng = np.random.default_rng(0)
+    near = np.linspace(0, 1, 30)
+    nearness = pd.DataFrame({"raw@1": near + rng.normal(0, 0.2, 30), "words": rng.normal(size=30)})
+    delta = near + rng.normal(0, 0.05, 30)
+    rising = Outcome(name="rate", low=0, high=1, binary=True, direction=1, scale=100, unit="pp")
+    up = compare(nearness, delta, "raw@1", rising, seed=1).set_index("predictor")
+    down = compare(nearness, -delta, "raw@1", ACCURACY, seed=1).set_index("predictor")
+    assert up.index.tolist() == down.index.tolist() == ["raw@1", "words", "mean"]
+    assert up.loc["words", "difference_low"] > 0  # less steep
+    assert up["difference"].to_numpy() == pytest.approx(down["difference"], nan_ok=True)
+
+
+def test_what_is_constant_or_not_a_number_is_no_number_and_no_crash():
+    y = np.array([1.0, 2, 4, 3, 6])
+    nearness = pd.DataFrame(
+        {
+            "raw@1": [1.0, 2, 3, 4, 5],
+            "flat": [1.0] * 5,
+            "alone": [0.0, 0, 0, 0, 1],  # leverage 1: without it there is no line
+            "hole": [1, 2, np.nan, 4, 5],
+        }
+    )
+    rows = compare(nearness, y, "raw@1", ACCURACY, seed=1).set_index("predictor")
+    assert rows.loc[["flat", "hole"], "rho"].isna().all()
+    assert rows.loc[["alone", "hole"], "error"].isna().all()
+    assert rows.loc["flat", "error"] == pytest.approx(rows.loc["mean", "error"])
+    y[0] = np.nan
+    left = compare(nearness, y, "raw@1", ACCURACY, seed=1)
+    assert left["predictor"].tolist() == ["mean"]
+    assert left["error"].isna().all()

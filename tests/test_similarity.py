@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -14,8 +17,8 @@ def test_centroids_are_means_of_the_last_prompt_token_of_every_layer(
 ):
     model = request.getfixturevalue(architecture)
     chosen = [personas[name] for name in ("villain", "no_system")]
-    found = centroids(model, tokenizer, chosen, neutral, [0, 2, 3])
-    for persona, vectors in zip(chosen, found, strict=True):
+    averaged = centroids(model, tokenizer, chosen, neutral, [0, 2, 3])
+    for persona, vectors in zip(chosen, averaged, strict=True):
         states = []
         for question in neutral:
             ids = torch.tensor([tokenize(tokenizer, render(tokenizer, persona.prompt, question))])
@@ -51,3 +54,30 @@ def test_a_layer_is_a_number_or_a_fraction_of_the_depth():
     assert layer_number(20, 28) == layer_number(0.714, 28) == 20
     with pytest.raises(InputError, match="similarity names layer 40, and the model has 28 blocks"):
         layer_number(40, 28)
+
+
+def test_centroids_that_are_the_same_but_for_rounding_have_no_centred_cosine():
+    """At layer 0 the last token is the same for all personas."""
+    token = np.random.default_rng(0).normal(size=8).astype(np.float32)
+    same = np.stack([token] * 7)
+    assert np.isnan(cosine_matrix(same, "centred")).all()
+    np.testing.assert_allclose(cosine_matrix(same, "raw"), 1)
+    rounded = same * (1 + np.float32(1e-8) * np.arange(7, dtype=np.float32)[:, None])
+    assert np.isnan(cosine_matrix(rounded, "centred")).all()
+    apart = same.copy()
+    apart[0] *= 1.001
+    assert np.isfinite(cosine_matrix(apart, "centred")).all()
+
+
+def test_a_zero_centroid_has_no_cosine_and_the_others_do():
+    cosines = cosine_matrix(np.array([[0.0, 0], [1, 0], [1, 1]]), "raw")
+    assert np.isnan(cosines[0]).all()
+    assert cosines[1, 2] == pytest.approx(np.sqrt(0.5))
+
+
+def test_the_arithmetic_of_geometry_needs_no_torch():
+    code = (
+        "import sys, persona_leakage.geometry.cosines, persona_leakage.geometry.predictors\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

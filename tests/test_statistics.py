@@ -3,6 +3,8 @@ import pandas as pd
 import pytest
 from scipy import optimize, stats
 
+from persona_leakage.analysis import correlation as correlations
+from persona_leakage.analysis.boundary import fit
 from persona_leakage.analysis.correlation import (
     correlation,
     freedman_lane,
@@ -15,8 +17,10 @@ from persona_leakage.analysis.persona_table import (
     headline,
     persona_table,
 )
-from persona_leakage.analysis.ranks import levels
+from persona_leakage.analysis.prediction import compare
+from persona_leakage.analysis.ranks import constant, levels
 from persona_leakage.analysis.roles import roles
+from persona_leakage.analysis.seeds import mixed_model
 from persona_leakage.errors import InputError
 from persona_leakage.study.outcome import Outcome
 
@@ -296,10 +300,10 @@ def test_correlations_are_those_of_scipy(method):
     x = rng.normal(size=30)
     y = -x + rng.normal(size=30)
     reference = getattr(stats, f"{method}r")(x, y)
-    found = correlation(x, y, method, seed=1)
-    assert found.r == pytest.approx(reference.statistic)
-    assert found.p == pytest.approx(reference.pvalue, abs=2e-3)
-    assert found.low < found.r < found.high
+    measured = correlation(x, y, method, seed=1)
+    assert measured.r == pytest.approx(reference.statistic)
+    assert measured.p == pytest.approx(reference.pvalue, abs=2e-3)
+    assert measured.low < measured.r < measured.high
 
 
 def test_the_interval_of_a_correlation_covers_the_truth_as_often_as_it_says():
@@ -307,8 +311,8 @@ def test_the_interval_of_a_correlation_covers_the_truth_as_often_as_it_says():
     for trial in range(80):
         rng = np.random.default_rng(trial)
         x, y = rng.multivariate_normal([0, 0], [[1, 0.6], [0.6, 1]], size=50).T
-        found = correlation(x, y, "pearson", seed=trial)
-        covered += found.low <= 0.6 <= found.high
+        measured = correlation(x, y, "pearson", seed=trial)
+        covered += measured.low <= 0.6 <= measured.high
     assert covered >= 69  # 76 expected; 68 or fewer has a chance of 0.1 % at 95 %
 
 
@@ -399,11 +403,11 @@ def test_a_category_has_a_gradient_of_its_own_where_it_is_large_enough():
             "delta": [0.0, -1, -2, -3, -4, -5, -30, -31, -32],
         }
     )
-    found = by_category(table, ACCURACY, 1).set_index("category")
-    assert found.index[0] == "opposite"  # the most damaged first
-    assert found.loc["unrelated", "rho"] == pytest.approx(-1)
-    assert np.isnan(found.loc["opposite", "rho"])
-    assert found.loc["opposite", "delta"] == -31
+    measured = by_category(table, ACCURACY, 1).set_index("category")
+    assert measured.index[0] == "opposite"  # the most damaged first
+    assert measured.loc["unrelated", "rho"] == pytest.approx(-1)
+    assert np.isnan(measured.loc["opposite", "rho"])
+    assert measured.loc["opposite", "delta"] == -31
 
 
 def test_benchmarks_are_told_apart(personas):
@@ -415,9 +419,11 @@ def test_benchmarks_are_told_apart(personas):
         frame.loc[frame["question"] >= "q4", "benchmark"] = "other"
     similar = cosines(villain=1, spy=0.9, baker=0.8, nurse=0.7)
     role = dict.fromkeys(names, "bystander") | {"villain": "source"}
-    found = by_benchmark(before, after, similar, personas, role, ACCURACY, 1).set_index("benchmark")
-    assert found["source_delta"].to_dict() == {"trained": -100, "other": 0}
-    assert found["questions"].to_dict() == {"trained": 4, "other": 4}
+    measured = by_benchmark(before, after, similar, personas, role, ACCURACY, 1).set_index(
+        "benchmark"
+    )
+    assert measured["source_delta"].to_dict() == {"trained": -100, "other": 0}
+    assert measured["questions"].to_dict() == {"trained": 4, "other": 4}
 
 
 @pytest.mark.parametrize(
@@ -440,6 +446,53 @@ def test_a_constant_side_or_what_is_not_a_number_has_no_correlation(x, y):
     ):
         assert np.isnan([nothing.r, nothing.p, nothing.low, nothing.high]).all()
         assert nothing.n == len(x)
+
+
+def column(rng: np.random.Generator, personas: int) -> np.ndarray:
+    """One of the columns that cells have had: noise, ties, constants, one apart, holes."""
+    kind = rng.integers(6)
+    if kind == 0:
+        return rng.random(personas)
+    if kind == 1:
+        return rng.integers(0, 3, personas) / 3
+    if kind == 2:
+        return np.full(personas, 0.3) + rng.choice([0, 5e-17], personas)
+    values = np.zeros(personas)
+    if kind == 3:
+        values[rng.integers(personas)] = 1
+    if kind == 4:
+        values = rng.random(personas)
+        values[rng.integers(personas)] = rng.choice([np.nan, np.inf, -np.inf])
+    if kind == 5:
+        values = 0.9 + 0.1 * np.sort(rng.random(personas))
+    return values
+
+
+@pytest.mark.filterwarnings("error")
+def test_no_column_makes_a_statistic_crash_or_gives_a_number_where_there_is_none(monkeypatch):
+    monkeypatch.setattr(correlations, "RESAMPLES", 200)
+    for trial in range(150):
+        rng = np.random.default_rng(trial)
+        personas = int(rng.integers(3, 14))
+        x, y, z = (column(rng, personas) for _ in range(3))
+        whole = np.isfinite(x).all() and np.isfinite(y).all()
+        varied = whole and not constant(x) and not constant(y)
+        for method in ("spearman", "pearson"):
+            tested = correlation(x, y, method, seed=trial)
+            assert np.isfinite([tested.r, tested.p]).all() == varied, trial
+            assert not tested.p <= 0
+        partly = partial_correlation(x, y, z, seed=trial)
+        assert np.isnan(partly.r) == np.isnan(partly.p)
+        assert varied or np.isnan(partly.p)
+        bound = fit(x, y.clip(0, 1), ACCURACY, seed=trial, resamples=50)
+        assert bound.reason is not None or np.isfinite(bound.midpoint)
+        nearness = pd.DataFrame({"raw@1": x, "words": z})
+        rows = compare(nearness, y, "raw@1", ACCURACY, seed=trial)
+        assert not np.isinf(rows.drop(columns="predictor").to_numpy(float)).any()
+        cells = pd.DataFrame({"persona": [f"p{i}" for i in range(personas)], "raw": x, "delta": y})
+        both = pd.concat([cells.assign(seed=1), cells.assign(seed=2, delta=y[::-1])])
+        fitted = mixed_model(both)
+        assert fitted.reason is not None or np.isfinite(fitted.slope)
 
 
 def test_a_covariate_that_explains_all_or_is_not_a_number_leaves_nothing_to_correlate():

@@ -95,7 +95,7 @@ def _leave_one_out(x: Floats, y: Floats) -> float:
     Residuals over one minus leverage (PRESS; Allen 1974): no line has to be fitted twice. A point
     that alone sets the line's slope has leverage 1, and the others none to predict it with.
     """
-    if not np.isfinite(x).all():
+    if not (np.isfinite(x).all() and np.isfinite(y).all()):
         return float("nan")
     design = np.ones((len(y), 1)) if constant(x) else np.column_stack([np.ones_like(x), x])
     hat = design @ np.linalg.pinv(design)

@@ -98,7 +98,7 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
         return MixedModel(nan, nan, nan, nan, nan, nan, nan, len(table), reason)
 
     if table["seed"].nunique() < 2:
-        return not_fitted("one seed cannot tell a persona's own effect from the rest")
+        return not_fitted("one seed cannot tell the effect of a persona from the rest")
     if table["persona"].nunique() < 5:
         return not_fitted("fewer than five bystanders")
     if not np.isfinite(table[["raw", "delta"]].to_numpy(float)).all():
@@ -115,7 +115,7 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
             "persona": table["persona"].astype(str),
             "seed": table["seed"].astype(str),
         }
-    )
+    ).reset_index(drop=True)  # statsmodels aligns by the index
     model = MixedLM.from_formula(
         "delta ~ cosine",
         groups=np.ones(len(data)),
@@ -125,7 +125,10 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a variance at zero is an answer, and is reported as one
-        fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        try:
+            fitted = model.fit(reml=True, method=["lbfgs", "powell"])
+        except np.linalg.LinAlgError:
+            return not_fitted("the likelihood has no clear maximum")
     slope, error = float(fitted.fe_params["cosine"]), float(fitted.bse_fe["cosine"])
     if not np.isfinite(error) or error == 0:
         return not_fitted("the likelihood has no clear maximum")

@@ -77,7 +77,7 @@ def centroids(
     system_role : {"template", "merge"}
         Where the persona's prompt goes.
     advance : callable
-        Told the number of personas done, one after the other.
+        Called with the number of personas done since the last call.
 
     Returns
     -------
