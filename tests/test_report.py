@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-
-from persona_leakage.analysis.boundary import fit
 from persona_leakage.report.conclusion import (
     Finished,
     across_cells,
@@ -19,6 +17,8 @@ from persona_leakage.report.conclusion import (
     headline_table,
     verdict,
 )
+
+from persona_leakage.analysis.boundary import fit
 from persona_leakage.report.published import analyse
 from persona_leakage.study.parameters import Cell
 

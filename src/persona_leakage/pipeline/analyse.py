@@ -1,6 +1,8 @@
 """Compute the tables, statistics and figures of a cell."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import mlflow
 import pandas as pd
@@ -16,27 +18,52 @@ from persona_leakage.analysis.persona_table import (
 from persona_leakage.behaviours.error_modes import positions, wrong_choices
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.persona_sets import evaluated_for
-from persona_leakage.data.questions import from_records, with_wrong_answer
+from persona_leakage.data.questions import Question, from_records, with_wrong_answer
 from persona_leakage.errors import command
-from persona_leakage.files import read_json, whole, write_json
+from persona_leakage.files import read_json, whole
 from persona_leakage.geometry.predictors import compare, predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
 from persona_leakage.report import figures
+from persona_leakage.report.cell_tables import (
+    benchmarks_table,
+    categories_table,
+    outliers_table,
+    predictors_table,
+)
+from persona_leakage.report.words import spaced
+from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.parameters import Cell, load_study
+from persona_leakage.study.results import (
+    Audit,
+    BoundaryResult,
+    CellResult,
+    Column,
+    QuestionCounts,
+    TitledTable,
+    titled,
+    write_cell,
+)
+
+OUTCOME = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 
 
 @command
 def main(cell: Cell) -> None:
-    """Write ``personas.csv``, ``metrics.json``, ``findings.json``, figures; log them to the run."""
+    """Write ``result.json``, ``personas.csv``, ``curve.csv`` and figures; log them to the run.
+
+    Parameters
+    ----------
+    cell : Cell
+    """
     study = load_study()
     catalog = load_personas(paths.CATALOG)
     chosen = read_json(paths.similarity(study) / "personas.json")
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
     negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
     evaluated = [catalog[name] for name in evaluated_for(cell.source, chosen["evaluated"])]
-    asked = [
+    questions = [
         with_wrong_answer(question, study.questions.split_seed)
         for question in from_records(paths.questions(study) / "evaluate.jsonl")
     ]
@@ -54,44 +81,37 @@ def main(cell: Cell) -> None:
         primary = f"raw@{chosen['layer']}"
         compared = compare(nearness, bystanders["delta"].to_numpy(), primary, seed=cell.seed)
         numbers = headline(table, cell.seed)
-        findings = {
-            "layer": chosen["layer"],
-            "boundary": asdict(boundary),
-            "outliers": outliers(bystanders, boundary).to_dict("records"),
-            "predictors": compared.to_dict("records"),
-            "categories": by_category(table, cell.seed).to_dict("records"),
-            "benchmarks": by_benchmark(before, after, towards, catalog, role, cell.seed).to_dict(
-                "records"
-            ),
-            "positions": positions(before, after, role, asked).to_dict("records"),
-            "wrong_choices": wrong_choices(before, after, role, asked).to_dict("records"),
-        }
-        title = f"{cell.source.replace('_', ' ')}, seed {cell.seed}, {cell.variant}"
+        benchmarks = by_benchmark(before, after, towards, catalog, role, cell.seed)
+        result = CellResult(
+            study=study.study,
+            **asdict(cell),
+            fingerprint=study.fingerprint(),
+            params=flat(study.model_dump(mode="json")),
+            outcome=OUTCOME,
+            layer=chosen["layer"],
+            questions=QuestionCounts(**read_json(paths.questions(study) / "manifest.json")),
+            audit=Audit(**audit),
+            headline=numbers,
+            boundary=BoundaryResult(**asdict(boundary)),
+            outliers=outliers_table(outliers(bystanders, boundary), boundary, OUTCOME),
+            predictors=predictors_table(compared, primary, OUTCOME),
+            categories=categories_table(by_category(table, cell.seed), OUTCOME),
+            benchmarks=benchmarks_table(benchmarks, study.questions.train, OUTCOME),
+            diagnostics=diagnostics(before, after, role, questions),
+        )
+        title = f"{spaced(cell.source)}, seed {cell.seed}, {spaced(cell.variant)}"
         curve = pd.read_csv(paths.adapter(study, cell) / "curve.csv")
         drawn = {
-            "gradient": figures.scatter(table, title),
-            "gradient_centred": figures.scatter(table, title, kind="centred"),
-            "accuracy": figures.accuracy_curve(table, boundary, title),
-            "before_after": figures.before_after(table, title),
+            "gradient": figures.scatter(table, title, OUTCOME),
+            "gradient_centred": figures.scatter(table, title, OUTCOME, kind="centred"),
+            "after_training": figures.after_training(table, boundary, title, OUTCOME),
+            "before_after": figures.before_after(table, title, OUTCOME),
             "training": figures.training_curve(curve, title),
         }
     folder = paths.analysis(study, cell)
     with whole(folder) as partial:
         partial.mkdir()
-        table.to_csv(partial / "personas.csv", index=False, float_format="%.6g")
-        curve.to_csv(partial / "curve.csv", index=False)
-        write_json(partial / "metrics.json", numbers)
-        write_json(partial / "findings.json", findings)
-        write_json(partial / "manifest.json", audit)
-        write_json(
-            partial / "cell.json",
-            {
-                "study": study.study,
-                **asdict(cell),
-                "params": flat(study.model_dump()),
-                "questions": read_json(paths.questions(study) / "manifest.json"),
-            },
-        )
+        write_cell(partial, result, table, curve)
         for name, figure in drawn.items():
             figures.save(figure, partial / name)
     if boundary.reason is None:
@@ -101,6 +121,58 @@ def main(cell: Cell) -> None:
         mlflow.log_metrics(clock.parts)
         mlflow.log_artifacts(str(folder), "analysis")
         mlflow.log_table(table, "personas.json")
+
+
+def diagnostics(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    role: Mapping[str, str],
+    questions: Sequence[Question],
+) -> tuple[TitledTable, ...]:
+    """Say how the answers go wrong, in tables that explain themselves.
+
+    Parameters
+    ----------
+    before, after : DataFrame
+        Scores of the base model and of the cell.
+    role : mapping of str
+        By persona.
+    questions : sequence of Question
+        With the wrong choice that training draws.
+    """
+    share = partial(Column, form="%.1f", factor=100)
+    distance = partial(Column, form="%.3f")
+    return (
+        titled(
+            positions(before, after, role, questions),
+            [
+                Column(key="role", title="role"),
+                Column(key="position", title="position", form="%d"),
+                share(key="right", title="right answers (%)"),
+                share(key="before", title="chosen before (%)"),
+                share(key="after", title="chosen after (%)"),
+                distance(key="excess_before", title="distance before"),
+                distance(key="excess", title="distance after"),
+            ],
+            "Wrong, or a favourite position?",
+            "Where the right and the chosen answers stand. The distance is total variation from "
+            "the right answers' places: 0 when choices are spread as they are, 1 when all stand "
+            "elsewhere.",
+        ),
+        titled(
+            wrong_choices(before, after, role, questions),
+            [
+                Column(key="role", title="role"),
+                Column(key="wrong", title="wrong answers", form="%d"),
+                share(key="drawn", title="the drawn wrong choice (%)"),
+                share(key="drawn_by_chance", title="by chance (%)"),
+                share(key="runner_up", title="the base model's runner-up (%)"),
+                share(key="other", title="another (%)"),
+            ],
+            "Where the wrong answers go after training",
+            "A choice that is both drawn and runner-up counts in both.",
+        ),
+    )
 
 
 if __name__ == "__main__":

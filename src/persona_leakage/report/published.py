@@ -41,9 +41,22 @@ class Published:
     boundary: Boundary
     contradictions: list[str]
 
+    def in_percent(self) -> pd.DataFrame:
+        """Return ``headline`` with its accuracies in percent, as the report has its own."""
+        table = self.headline
+        shares = ("baseline_accuracy", "post_accuracy", "post_low", "post_high")
+        percent = {name: 100 * table[name] for name in shares}
+        return table.assign(**percent).rename(columns={name: f"{name} (%)" for name in shares})
+
 
 def analyse(headline: pd.DataFrame, gradient: pd.DataFrame, outliers: pd.DataFrame) -> Published:
-    """Analyse ``reference/headline.csv``, ``villain_gradient.csv`` and ``outliers.csv``."""
+    """Analyse the files of ``reference/``.
+
+    Parameters
+    ----------
+    headline, gradient, outliers : DataFrame
+        Of ``headline.csv``, ``villain_gradient.csv`` and ``outliers.csv``.
+    """
     sources = headline.assign(
         recomputed_delta=100 * (headline["post_accuracy"] - headline["baseline_accuracy"])
     )
@@ -74,9 +87,9 @@ def _wilson(share: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Boundary) -> list[str]:
-    found = []
+    lines = []
     for row in sources[~sources["as_claimed"]].itertuples():
-        found.append(
+        lines.append(
             f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps {row.source} "
             f"at {100 * row.post_accuracy:.1f} % [{100 * row.post_low:.1f}, "
             f"{100 * row.post_high:.1f}]. Its positives were contradicted by negatives with the "
@@ -86,27 +99,27 @@ def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Bou
     for row in sources.itertuples():
         others = bystanders[sources["source"] != row.source]
         if abs(row.mean_bystander_delta_pp - others.median()) > 10:
-            found.append(
+            lines.append(
                 f"{row.source} has a mean bystander delta of {row.mean_bystander_delta_pp:+.1f} "
                 f"pp, the others {others.min():+.1f} to {others.max():+.1f}; which two of its "
                 "bystanders had been trained to be right is not known, so it cannot be explained."
             )
     for row in sources[~sources["agrees"]].itertuples():
-        found.append(
+        lines.append(
             f"{row.source}: the accuracies give a delta of {row.recomputed_delta:+.1f} pp, the "
             f"table says {row.source_delta_pp:+.1f}."
         )
     if boundary.reason is None:
         for row in outliers.itertuples():
             expected = float(boundary.accuracy(np.array([row.cosine_to_source]))[0])
-            found.append(
+            lines.append(
                 f"{row.persona} (cosine {row.cosine_to_source:.2f}) was at "
                 f"{100 * row.post_accuracy:.1f} %, where the curve through the published gradient "
                 f"expects {100 * expected:.0f} %: named an outlier, not explained."
             )
-    found.append(
+    lines.append(
         "The write-up gives LoRA scaling 2 and about 25 M parameters; the code's rank-stabilised "
         "scaling is 11.3 and its adapter has 80.7 M. One seed, no interval, no p; the row "
         '"assistant, cosine 0.000" was a placeholder.'
     )
-    return found
+    return lines
