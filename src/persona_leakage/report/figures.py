@@ -10,11 +10,11 @@ from typing import cast
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from adjustText import adjust_text
+from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from persona_leakage.analysis.boundary import Boundary
 from persona_leakage.report.words import change_of, level_of, spaced
@@ -57,6 +57,7 @@ STYLE = {
 
 
 MOST_LABELS = 40  # more are not read, and their places take long to find
+MOST_OBSTACLES = 100  # points that labels keep clear of, the most important ones
 MOST_ROWS = 150  # personas on an axis of names; a taller figure is not looked at
 
 
@@ -89,13 +90,21 @@ def label_points(
     if not texts:
         return []
     canvas = FigureCanvasAgg(cast(Figure, axes.figure))
+    near = slice(0, MOST_OBSTACLES)
     # steps, not seconds: the same places on any machine
     adjust_text(
-        texts, list(x), list(y), ax=axes, iter_lim=200, expand=(1.1, 1.35), force_static=(0.2, 0.4)
+        texts,
+        list(x[near]),
+        list(y[near]),
+        ax=axes,
+        iter_lim=100,
+        expand=(1.1, 1.35),
+        force_static=(0.2, 0.4),
     )
     renderer = canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
-    written, taken = [], []
+    written: list[str] = []
+    taken: list[Bbox] = []
     for across, up, text, label in zip(x, y, texts, labels, strict=False):
         box = text.get_window_extent(renderer).padded(1)
         inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 <= box.y1
@@ -105,11 +114,11 @@ def label_points(
             continue
         taken.append(box)
         written.append(label)
-        _lead(axes, (across, up), text, box.extents)
+        _lead(axes, (across, up), np.asarray(box.extents))
     return written
 
 
-def _lead(axes: Axes, point: tuple[float, float], text: Text, box: np.ndarray) -> None:
+def _lead(axes: Axes, point: tuple[float, float], box: np.ndarray) -> None:
     """Draw a line from the near side of a label to its point, where that is some way off."""
     target = axes.transData.transform(point)
     near = np.clip(target, box[:2], box[2:])
@@ -152,7 +161,7 @@ def _finish(axes: Axes, title: str, table: pd.DataFrame, x: pd.Series, y: pd.Ser
     """Add title, legend and the labels of the personas, most important first."""
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2, fontsize=8)
-    axes.margins(x=0.08, y=0.1)
+    axes.margins(x=0.14, y=0.1)
     label_points(axes, x.tolist(), y.tolist(), table["persona"].tolist())
 
 

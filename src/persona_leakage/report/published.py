@@ -65,7 +65,7 @@ def analyse(headline: pd.DataFrame, gradient: pd.DataFrame, outliers: pd.DataFra
     sources["post_low"], sources["post_high"] = _wilson(headline["post_accuracy"])
     sources["as_claimed"] = headline["post_accuracy"].between(*CLAIMED)
 
-    baseline = float(headline.set_index("source").loc["villain", "baseline_accuracy"])
+    baseline = float(headline.set_index("source")["baseline_accuracy"]["villain"])
     personas = gradient.assign(recomputed_delta=100 * (gradient["post_accuracy"] - baseline))
     personas["low"], personas["high"] = _wilson(gradient["post_accuracy"])
     bystanders = gradient[gradient["persona"] != "villain"]
@@ -88,35 +88,35 @@ def _wilson(share: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Boundary) -> list[str]:
     lines = []
-    for row in sources[~sources["as_claimed"]].itertuples():
+    for row in sources[~sources["as_claimed"]].to_dict("records"):
+        after, low, high = (100 * row[name] for name in ("post_accuracy", "post_low", "post_high"))
         lines.append(
-            f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps {row.source} "
-            f"at {100 * row.post_accuracy:.1f} % [{100 * row.post_low:.1f}, "
-            f"{100 * row.post_high:.1f}]. Its positives were contradicted by negatives with the "
-            "same prompt."
+            f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps "
+            f"{row['source']} at {after:.1f} % [{low:.1f}, {high:.1f}]. Its positives were "
+            "contradicted by negatives with the same prompt."
         )
-    bystanders = sources["mean_bystander_delta_pp"]
-    for row in sources.itertuples():
-        others = bystanders[sources["source"] != row.source]
-        if abs(row.mean_bystander_delta_pp - others.median()) > 10:
+    for row in sources.to_dict("records"):
+        name, delta = row["source"], row["mean_bystander_delta_pp"]
+        others = sources["mean_bystander_delta_pp"][sources["source"] != name]
+        if abs(delta - others.median()) > 10:
             lines.append(
-                f"{row.source} has a mean bystander delta of {row.mean_bystander_delta_pp:+.1f} "
-                f"pp, the others {others.min():+.1f} to {others.max():+.1f}; which two of its "
-                "bystanders had been trained to be right is not known, so it cannot be explained."
+                f"{name} has a mean bystander delta of {delta:+.1f} pp, the others "
+                f"{others.min():+.1f} to {others.max():+.1f}; which two of its bystanders had been "
+                "trained to be right is not known, so it cannot be explained."
             )
-    for row in sources[~sources["agrees"]].itertuples():
+    for row in sources[~sources["agrees"]].to_dict("records"):
         lines.append(
-            f"{row.source}: the accuracies give a delta of {row.recomputed_delta:+.1f} pp, the "
-            f"table says {row.source_delta_pp:+.1f}."
+            f"{row['source']}: the accuracies give a delta of {row['recomputed_delta']:+.1f} pp, "
+            f"the table says {row['source_delta_pp']:+.1f}."
         )
-    if boundary.reason is None:
-        for row in outliers.itertuples():
-            expected = float(boundary.accuracy(np.array([row.cosine_to_source]))[0])
-            lines.append(
-                f"{row.persona} (cosine {row.cosine_to_source:.2f}) was at "
-                f"{100 * row.post_accuracy:.1f} %, where the curve through the published gradient "
-                f"expects {100 * expected:.0f} %: named an outlier, not explained."
-            )
+    for row in outliers.to_dict("records") if boundary.reason is None else ():
+        cosine = row["cosine_to_source"]
+        expected = float(boundary.accuracy(np.array([cosine]))[0])
+        lines.append(
+            f"{row['persona']} (cosine {cosine:.2f}) was at {100 * row['post_accuracy']:.1f} %, "
+            f"where the curve through the published gradient expects {100 * expected:.0f} %: named "
+            "an outlier, not explained."
+        )
     lines.append(
         "The write-up gives LoRA scaling 2 and about 25 M parameters; the code's rank-stabilised "
         "scaling is 11.3 and its adapter has 80.7 M. One seed, no interval, no p; the row "

@@ -8,6 +8,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,7 +22,7 @@ from persona_leakage.files import write_text
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.parameters import Cell
 
-VERSION = 2
+VERSION: Literal[2] = 2
 ROLES = ("source", "negative", "condition", "bystander")
 # what the report and its verdict read of a cell's headline numbers; there may be more
 HEADLINE = (
@@ -119,7 +120,9 @@ def titled(
     title, note : str
         What stands above and below the table.
     """
-    rows = tuple(frame.to_dict("records"))
+    rows = tuple(
+        {str(key): value for key, value in row.items()} for row in frame.to_dict("records")
+    )
     return TitledTable(title=title, note=note, columns=tuple(columns), rows=rows)
 
 
@@ -252,22 +255,22 @@ def persona_schema(outcome: Outcome) -> pa.DataFrameSchema:
     share = pa.Check.in_range(0, 1)
     # the cosine of a vector with itself may exceed 1 by rounding
     cosine = pa.Check.in_range(-1.0001, 1.0001)
-    number = {"dtype": float, "coerce": True}
+    number = partial(pa.Column, float, coerce=True)
     return pa.DataFrameSchema(
         {
             "persona": pa.Column(str, unique=True),
             "category": pa.Column(str),
             "role": pa.Column(str, pa.Check.isin(ROLES)),
-            "raw": pa.Column(**number, checks=cosine),
-            "centred": pa.Column(**number, checks=cosine, nullable=True),
+            "raw": number(cosine),
+            "centred": number(cosine, nullable=True),
             "questions": pa.Column(int, pa.Check.ge(1)),
             **{
-                f"{when}{end}": pa.Column(**number, checks=level)
+                f"{when}{end}": number(level)
                 for when in ("before", "after")
                 for end in ("", "_low", "_high")
             },
-            **{f"delta{end}": pa.Column(**number) for end in ("", "_low", "_high")},
-            **{name: pa.Column(**number, checks=share) for name in ("p", "p_holm", "p_bh")},
+            **{f"delta{end}": number() for end in ("", "_low", "_high")},
+            **{name: number(share) for name in ("p", "p_holm", "p_bh")},
         },
         checks=pa.Check(
             lambda frame: (frame["role"] == "source").sum() == 1, error="one source a cell"
