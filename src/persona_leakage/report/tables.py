@@ -110,7 +110,10 @@ class StudyTables:
     @cached_property
     def settings(self) -> dict[str, FinishedCell]:
         """A cell of each of the report's settings, by label."""
-        return {each.label: each for each in reversed(self.cells)}
+        first: dict[str, FinishedCell] = {}
+        for each in self.cells:
+            first.setdefault(each.label, each)
+        return first
 
     @property
     def several(self) -> bool:
@@ -243,8 +246,10 @@ def distinct(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
 
 def _labels(cells: Sequence[FinishedCell]) -> dict[str, str]:
     """Name each fingerprint after its first cell; empty names where there is only one."""
-    first = {each.result.fingerprint: each.label for each in reversed(cells)}
-    return first if len(first) > 1 else dict.fromkeys(first, "")
+    labels: dict[str, str] = {}
+    for each in cells:
+        labels.setdefault(each.result.fingerprint, each.label)
+    return labels if len(labels) > 1 else dict.fromkeys(labels, "")
 
 
 def _groups(cells: Sequence[FinishedCell]) -> tuple[Group, ...]:

@@ -40,7 +40,7 @@ HEADLINE = (
         for part in ("", "_p", "_low", "_high")
     ),
 )
-RENEW = "`dvc repro analyse` renews it, nothing is trained again"
+RENEW = "`dvc repro` renews it, and trains nothing again that is finished"
 
 
 def _number(value: Any) -> Any:
@@ -333,16 +333,15 @@ def checked(frame: pd.DataFrame, schema: pa.DataFrameSchema, where: Path | str) 
     try:
         return schema.validate(frame, lazy=True)
     except SchemaErrors as error:
-        fault = error.failure_cases.iloc[0]
-        place = f"column {fault['column']}" if isinstance(fault["column"], str) else "the table"
+        fault = error.failure_cases.iloc[0].to_dict()
+        value = fault["failure_case"]
         if fault["check"] == "column_in_dataframe":
-            raise InputError(
-                f"{where}: the column {fault['failure_case']} is missing; {RENEW}"
-            ) from error
-        row = f", row {int(fault['index']) + 1}" if fault["index"] == fault["index"] else ""
-        row = row if fault["index"] is not None else ""
+            raise InputError(f"{where}: the column {value} is missing; {RENEW}") from error
+        place = f"column {fault['column']}" if isinstance(fault["column"], str) else "the table"
+        if pd.notna(fault["index"]):
+            place += f", row {int(fault['index']) + 1}"
         raise InputError(
-            f"{where}: {place}{row} is {fault['failure_case']!r}, against {fault['check']}; {RENEW}"
+            f"{where}: {place} is {str(value)[:80]}, against {fault['check']}; {RENEW}"
         ) from error
 
 
