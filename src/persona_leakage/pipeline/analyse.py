@@ -56,6 +56,7 @@ def main(cell: Cell) -> None:
     Parameters
     ----------
     cell : Cell
+        Whose adapter, scores and baseline are there.
     """
     study = load_study()
     catalog = load_personas(paths.CATALOG)

@@ -35,6 +35,7 @@ def find(target: str, scratch: Path) -> list[FinishedCell]:
     Parameters
     ----------
     target : str
+        As the user named it.
     scratch : Path
         An existing folder, for what is downloaded; it must outlive the cells.
 

@@ -31,6 +31,7 @@ def cells_of(study: Study) -> tuple[list[FinishedCell], list[str]]:
     Parameters
     ----------
     study : Study
+        Of ``params.yaml``.
 
     Returns
     -------
@@ -58,6 +59,7 @@ def origins(study: Study) -> Record:
     Parameters
     ----------
     study : Study
+        Of ``params.yaml``.
     """
     files = {
         "params.yaml": Path("params.yaml"),

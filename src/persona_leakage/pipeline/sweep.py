@@ -44,6 +44,7 @@ class Setting:
         Parameters
         ----------
         study : Study
+            Whose other parameters are kept.
         """
         train = study.train.model_copy(
             update={"learning_rate": self.learning_rate, "epochs": self.epochs}
@@ -64,6 +65,7 @@ def setting(text: str) -> Setting:
     Parameters
     ----------
     text : str
+        As the user wrote it.
 
     Raises
     ------

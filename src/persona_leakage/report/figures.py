@@ -140,6 +140,7 @@ def scatter(table: pd.DataFrame, title: str, outcome: Outcome, kind: str = "raw"
     table : DataFrame
         Of a cell: ``persona``, ``role``, the cosine, ``delta``, ``delta_low``, ``delta_high``.
     title : str
+        Stands above the axes.
     outcome : Outcome
         What changed, for the axis.
     kind : {"raw", "centred"}
@@ -201,6 +202,7 @@ def before_after(table: pd.DataFrame, title: str, outcome: Outcome) -> Figure:
     table : DataFrame
         Of a cell. Of more than ``MOST_ROWS`` personas those that changed most are shown.
     title : str
+        Stands above the axes.
     outcome : Outcome
         For the axis.
     """
@@ -259,6 +261,7 @@ def after_training(table: pd.DataFrame, boundary: Boundary, title: str, outcome:
     boundary : Boundary
         One with a ``reason`` is not drawn: no curve stands above "no boundary can be fitted".
     title : str
+        Stands above the axes.
     outcome : Outcome
         For the axis.
     """
@@ -468,6 +471,7 @@ def sweep_bars(table: pd.DataFrame, title: str, outcome: Outcome) -> Figure:
         ``learning_rate``, ``epochs``, ``source_delta``, ``bystander_delta``, ``spearman_raw``; one
         row a setting.
     title : str
+        Stands above the axes.
     outcome : Outcome
         For the axis.
     """
@@ -505,6 +509,7 @@ def training_curve(curve: pd.DataFrame, title: str) -> Figure:
     curve : DataFrame
         ``step``, ``loss`` (nats per token).
     title : str
+        Stands above the axes.
     """
     with mpl.rc_context(STYLE):
         figure, axes = _figure((6.4, 2.8))
@@ -522,6 +527,7 @@ def save(figure: Figure, path: Path) -> None:
     Parameters
     ----------
     figure : Figure
+        Of this module.
     path : Path
         Without an ending.
     """

@@ -47,6 +47,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
     Parameters
     ----------
     tables : StudyTables
+        What the report says.
     pictures : Pictures
         Are written into ``report.html``, which loads nothing from elsewhere.
     """
@@ -73,7 +74,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
 def _environment(*, html: bool) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=html,  # noqa: S701 - Markdown has escapes of its own, below
+        autoescape=html,  # noqa: S701 - Markdown is escaped by filters
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -97,6 +98,7 @@ def number(value: Any, form: str = "%.3g") -> str:
     Parameters
     ----------
     value : float or None
+        May be missing.
     form : str
         Python's ``%`` format.
     """
@@ -109,7 +111,9 @@ def shown(row: Mapping[str, Any], column: Column) -> str:
     Parameters
     ----------
     row : mapping
+        Of a titled table.
     column : Column
+        Of the same.
     """
     value = row[column.key]
     if value is None or value != value:
@@ -120,11 +124,12 @@ def shown(row: Mapping[str, Any], column: Column) -> str:
 
 
 def framed(frame: pd.DataFrame, form: str = "%.3g") -> TitledTable:
-    """Make a table of a frame with its own column names: words as they are, numbers by one format.
+    """Make a table of a frame with the names of its columns: words as they are, numbers by one format.
 
     Parameters
     ----------
     frame : DataFrame
+        With names that a person can read.
     form : str
         Python's ``%`` format of every number.
     """

@@ -13,6 +13,7 @@ def paragraph(conclusion: Verdict, outcome: Outcome) -> str:
     Parameters
     ----------
     conclusion : Verdict
+        Of the rules.
     outcome : Outcome
         For its name and unit.
     """
@@ -49,6 +50,7 @@ def reasons(conclusion: Verdict, outcome: Outcome) -> list[str]:
     Parameters
     ----------
     conclusion : Verdict
+        Of the rules.
     outcome : Outcome
         For its name, unit and direction.
     """
@@ -115,6 +117,7 @@ def count(number: int, noun: str) -> str:
     Parameters
     ----------
     number : int
+        How many.
     noun : str
         In the singular; its plural takes an s.
     """
@@ -127,6 +130,7 @@ def span(values: Span, form: str = "+.2f") -> str:
     Parameters
     ----------
     values : Span
+        May be not a number.
     form : str
         Format of a number.
     """

@@ -332,6 +332,7 @@ def beside_published(
         Only those trained and evaluated on ARC-Challenge alone, as the original's were; of any
         model.
     published : Published
+        The original tables, analysed.
 
     Returns
     -------

@@ -173,6 +173,7 @@ def least_move(outcome: Outcome) -> float:
     Parameters
     ----------
     outcome : Outcome
+        Its bounds and scale.
     """
     return LEAST_MOVE * (outcome.high - outcome.low) * outcome.scale
 

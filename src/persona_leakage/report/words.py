@@ -20,6 +20,7 @@ def level_unit(outcome: Outcome) -> str:
     Parameters
     ----------
     outcome : Outcome
+        Its name and unit.
     """
     return "%" if outcome.unit == "pp" else outcome.unit
 
@@ -30,6 +31,7 @@ def level_of(outcome: Outcome, when: str = "") -> str:
     Parameters
     ----------
     outcome : Outcome
+        Its name and unit.
     when : str
         Stands between the two; may be empty.
     """
@@ -42,5 +44,6 @@ def change_of(outcome: Outcome) -> str:
     Parameters
     ----------
     outcome : Outcome
+        Its name and unit.
     """
     return f"change in {outcome.name} ({outcome.unit})"

@@ -80,6 +80,7 @@ def metrics(tables: StudyTables) -> Record:
     Parameters
     ----------
     tables : StudyTables
+        What the report says.
     """
     tree: Record = {}
     for each in tables.cells:
@@ -95,6 +96,7 @@ def summary(tables: StudyTables) -> Record:
     Parameters
     ----------
     tables : StudyTables
+        What the report says.
     """
     outcome = tables.outcome
     return {
