@@ -4,6 +4,7 @@ from made import finished
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline import compare, paths, sweep
 from persona_leakage.pipeline.report import cells_of
+from persona_leakage.study.parameters import FolderOrigin
 from persona_leakage.study.results import write_cell
 
 
@@ -126,3 +127,14 @@ def test_a_sweep_runs_its_settings_beside_the_project(study, tmp_path, monkeypat
     rows = (folder / "sweep.csv").read_text().splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [["0.0005", "3"], ["0.001", "6"]]
     assert (folder / "sweep.svg").exists() and (folder / "sweep.png").exists()
+
+
+def test_a_sweep_takes_along_what_only_this_folder_has(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snapshots = {"arc_challenge": "snapshots/arc", "mmlu": "/elsewhere/mmlu", "boolq": "../boolq"}
+    questions = study.questions.model_copy(update={"snapshots": snapshots})
+    origin = FolderOrigin(kind="folder", path="models/mine")
+    model = study.model.model_copy(update={"origin": origin})
+    changed = study.model_copy(update={"questions": questions, "model": model})
+    assert sweep.untracked(changed) == ["snapshots/arc", "models/mine"]
+    assert sweep.untracked(study) == []

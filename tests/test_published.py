@@ -27,7 +27,9 @@ def test_a_wrong_delta_would_be_noticed():
     tables[0].loc[0, "source_delta_pp"] = -80.0
     analysed = analyse(*tables)
     assert not analysed.headline.loc[0, "agrees"]
-    assert any("villain: the accuracies give a delta of -84.7" in c for c in analysed.contradictions)
+    assert any(
+        "villain: the accuracies give a delta of -84.7" in c for c in analysed.contradictions
+    )
 
 
 def test_it_gets_what_the_tables_lacked(published):

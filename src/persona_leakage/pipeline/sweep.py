@@ -25,7 +25,7 @@ from persona_leakage.pipeline.analyse import OUTCOME
 from persona_leakage.pipeline.tracking import tagged, use_store
 from persona_leakage.report import figures
 from persona_leakage.report.words import spaced
-from persona_leakage.study.parameters import Study, load_study
+from persona_leakage.study.parameters import FolderOrigin, Study, load_study
 
 ORIGINAL = ("1e-5x3", "5e-6x5", "5e-6x10", "1e-5x5", "5e-6x20")
 COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw", "spearman_raw_p")
@@ -127,13 +127,29 @@ def _run(study: Study, store: str) -> None:
         f"seeds=[{study.seeds[0]}]",
         "variants=[contrastive]",
     )
-    changed = [argument for change in changes for argument in ("-S", change)]
+    arguments = [argument for change in changes for argument in ("-S", change)]
+    arguments += [argument for path in untracked(study) for argument in ("--copy-paths", path)]
     done = subprocess.run(
-        [*dvc, "run", "--temp", "--name", name, *changed],
+        [*dvc, "run", "--temp", "--name", name, *arguments],
         env={**os.environ, "MLFLOW_TRACKING_URI": store},
     )
     if done.returncode:
         sys.exit(done.returncode)
+
+
+def untracked(study: Study) -> list[str]:
+    """Name what the study reads inside the project that neither git nor DVC brings along.
+
+    Parameters
+    ----------
+    study : Study
+        With snapshots of benchmarks, or a model in a folder.
+    """
+    paths_named = list(study.questions.snapshots.values())
+    if isinstance(study.model.origin, FolderOrigin):
+        paths_named.append(study.model.origin.path)
+    inside = [path for path in paths_named if Path.cwd() in Path(path).resolve().parents]
+    return [path for path in dict.fromkeys(inside) if not Path(path).is_absolute()]
 
 
 def _numbers(each: Setting, study: Study) -> dict[str, float]:

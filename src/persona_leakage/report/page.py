@@ -124,7 +124,7 @@ def shown(row: Mapping[str, Any], column: Column) -> str:
 
 
 def framed(frame: pd.DataFrame, form: str = "%.3g") -> TitledTable:
-    """Make a table of a frame with the names of its columns: words as they are, numbers by one format.
+    """Make a table of any frame: words as they are, numbers by one format.
 
     Parameters
     ----------
