@@ -58,6 +58,7 @@ STYLE = {
 
 MOST_LABELS = 40  # more are not read, and their places take long to find
 MOST_OBSTACLES = 100  # points that labels keep clear of, the most important ones
+ROUNDS = 3  # of finding places for those that the round before left out
 MOST_ROWS = 150  # personas on an axis of names; a taller figure is not looked at
 
 
@@ -83,39 +84,44 @@ def label_points(
     list of str
         The labels that were written.
     """
-    texts = [
-        axes.text(across, up, spaced(label), fontsize=6.5, ha="center", va="center")
-        for across, up, label in zip(x, y, labels[:MOST_LABELS], strict=False)
-    ]
-    if not texts:
-        return []
     canvas = FigureCanvasAgg(cast(Figure, axes.figure))
+    to_data = axes.transData.inverted()
     near = slice(0, MOST_OBSTACLES)
-    # steps, not seconds: the same places on any machine
-    adjust_text(
-        texts,
-        list(x[near]),
-        list(y[near]),
-        ax=axes,
-        iter_lim=100,
-        expand=(1.1, 1.35),
-        force_static=(0.2, 0.4),
-    )
-    renderer = canvas.get_renderer()
-    frame = axes.get_window_extent(renderer)
-    written: list[str] = []
-    taken: list[Bbox] = []
-    for across, up, text, label in zip(x, y, texts, labels, strict=False):
-        box = text.get_window_extent(renderer).padded(1)
-        inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 <= box.y1
-        inside = inside and box.y1 <= frame.y1
-        if not inside or any(box.overlaps(other) for other in taken):
-            text.remove()
-            continue
-        taken.append(box)
-        written.append(label)
-        _lead(axes, (across, up), np.asarray(box.extents))
-    return written
+    obstacles = np.column_stack([x[near], y[near]])
+    waiting = list(zip(x, y, labels[:MOST_LABELS], strict=False))
+    taken: dict[str, Bbox] = {}
+    for _ in range(ROUNDS if labels else 0):
+        texts = [
+            axes.text(across, up, spaced(label), fontsize=6.5, ha="center", va="center")
+            for across, up, label in waiting
+        ]
+        # steps, not seconds: the same places on any machine
+        adjust_text(
+            texts,
+            *obstacles.T,
+            ax=axes,
+            iter_lim=100,
+            expand=(1.1, 1.35),
+            force_static=(0.2, 0.4),
+            prevent_crossings=False,
+        )
+        renderer = canvas.get_renderer()
+        frame = axes.get_window_extent(renderer)
+        left = []
+        for (across, up, label), text in zip(waiting, texts, strict=True):
+            box = text.get_window_extent(renderer).padded(1)
+            inside = frame.count_contains(box.corners()) == 4
+            if inside and not any(box.overlaps(other) for other in taken.values()):
+                taken[label] = box
+                _lead(axes, (across, up), np.asarray(box.extents))
+                obstacles = np.vstack([obstacles, to_data.transform(box.corners())])
+            else:
+                text.remove()
+                left.append((across, up, label))
+        waiting = left
+        if not waiting:
+            break
+    return list(taken)
 
 
 def _lead(axes: Axes, point: tuple[float, float], box: np.ndarray) -> None:
