@@ -67,8 +67,11 @@ def test_another_behaviour_takes_one_file(marker):
     report.main()
     outputs = marker / "outputs" / "marker"
     names = read_json(outputs / "evaluated.json")["evaluated"]["villain"]
-    before = read_scores(outputs / "baseline", names).groupby("persona")["outcome"].mean()
-    after = read_scores(outputs / "scores" / str(cell), names).groupby("persona")["outcome"].mean()
+    outcome = load_behaviour(BehaviourChoice(name="marker")).outcome
+    before, after = (
+        read_scores(folder, names, outcome).groupby("persona")["outcome"].mean()
+        for folder in (outputs / "baseline", outputs / "scores" / str(cell))
+    )
     assert before.between(0, 1, inclusive="neither").all()
     assert after["villain"] > before["villain"] + 0.2  # it learned to say the word
     page = (marker / "reports" / "marker" / "report.html").read_text()

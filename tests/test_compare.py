@@ -1,7 +1,11 @@
 import pytest
+from made import finished
 
 from persona_leakage.errors import InputError
-from persona_leakage.pipeline import compare
+from persona_leakage.pipeline import compare, paths, sweep
+from persona_leakage.pipeline.report import cells_of
+from persona_leakage.study.parameters import FolderOrigin
+from persona_leakage.study.results import write_cell
 
 
 @pytest.mark.parametrize("target", ["nowhere", "nowhere/villain-42-contrastive"])
@@ -15,3 +19,122 @@ def test_an_unknown_mlflow_run_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(InputError, match="no analysis among its artifacts"):
         compare.find("0" * 32, tmp_path)
+
+
+@pytest.fixture
+def leave(tmp_path, monkeypatch):
+    """Leave a finished cell where ``analyse`` leaves it."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(seed, study="made", **how):
+        cell = finished(seed, study=study, **how)
+        folder = tmp_path / "outputs" / study / "analysis" / str(cell.cell)
+        folder.mkdir(parents=True)
+        write_cell(folder, cell.result, cell.personas, cell.curve)
+
+    return write
+
+
+def labels(*targets, scratch):
+    cells = [cell for target in targets for cell in compare.find(target, scratch)]
+    return {(cell.label, cell.result.seed) for cell in cells}
+
+
+def test_cells_of_one_setting_bear_the_name_of_their_study(leave, tmp_path):
+    leave(42)
+    leave(137)
+    assert labels("made", scratch=tmp_path) == {("made", 42), ("made", 137)}
+    assert labels("made/villain-137-contrastive", scratch=tmp_path) == {("made", 137)}
+
+
+def test_leftovers_of_other_settings_are_told_apart(leave, tmp_path):
+    leave(42)
+    leave(137)
+    leave(7, fingerprint="b" * 16)
+    assert labels("made", scratch=tmp_path) == {
+        ("made#aaaaaaaa", 42),
+        ("made#aaaaaaaa", 137),
+        ("made#bbbbbbbb", 7),
+    }
+
+
+def test_a_cell_named_twice_is_refused(leave, tmp_path, capsys):
+    leave(42)
+    with pytest.raises(SystemExit, match="made/villain-42-contrastive: named twice"):
+        compare.main(["made", "made"], tmp_path / "report")
+
+
+def test_a_report_reads_the_cells_of_its_matrix_and_no_leftover(leave, study):
+    ours = {"study": study.study, "fingerprint": study.fingerprint()}
+    leave(42, **ours)
+    leave(7, **ours)  # a seed that the study does not list
+    leave(42, **ours, source="comedian")  # nor this source
+    leave(137, study=study.study, fingerprint="b" * 16)
+    three = study.model_copy(update={"seeds": [42, 137, 256]})
+    cells, missing = cells_of(three)
+    assert [str(cell.cell) for cell in cells] == ["villain-42-contrastive"]
+    assert missing == [
+        "villain-137-contrastive (computed with other parameters)",
+        "villain-256-contrastive",
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["1e-5", "1e-5x", "x3", "1e-5x0", "0x3", "infx3", "nanx3", "2x3", "-1x3"]
+)
+def test_a_setting_that_is_none_is_named(text):
+    with pytest.raises(InputError, match="is no learning rate with epochs; write them as 1e-5x3"):
+        sweep.setting(text)
+
+
+def test_a_setting_changes_the_training_and_takes_one_cell(study):
+    tried = sweep.setting("1e-3x6")
+    changed = tried.of(study.model_copy(update={"seeds": [1, 2]}))
+    assert (changed.train.learning_rate, changed.train.epochs) == (1e-3, 6)
+    assert (changed.sources, changed.seeds, changed.variants) == (["villain"], [1], ["contrastive"])
+    assert changed.train.lora == study.train.lora
+    assert changed.fingerprint() != study.fingerprint()
+
+
+def test_a_sweep_runs_its_settings_beside_the_project(study, tmp_path, monkeypatch):
+    """Every experiment is DVC's own copy of the project, with the settings as given."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr(sweep, "load_study", lambda: study)
+    commands = []
+
+    def record(command, **how):
+        commands.append((command, how))
+        return type("Done", (), {"stdout": "", "returncode": 0})()
+
+    monkeypatch.setattr(sweep.subprocess, "run", record)
+    monkeypatch.setattr(
+        sweep,
+        "_numbers",
+        lambda each, _: (
+            {"learning_rate": each.learning_rate, "epochs": each.epochs}
+            | dict.fromkeys(sweep.COLUMNS, -1.0)
+        ),
+    )
+    sweep.main(["1e-3x6", "5e-4x3", "1e-3x6"])
+    runs = [(command, how) for command, how in commands if "run" in command]
+    assert len(runs) == 2  # the same setting is run once
+    for command, how in runs:
+        assert "--temp" in command
+        assert how["env"]["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
+    assert "train.learning_rate=0.001" in runs[0][0] and "train.epochs=6" in runs[0][0]
+    folder = paths.report(study).with_name("pocket_sweep")
+    rows = (folder / "sweep.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows[1:]] == [["0.0005", "3"], ["0.001", "6"]]
+    assert (folder / "sweep.svg").exists() and (folder / "sweep.png").exists()
+
+
+def test_a_sweep_takes_along_what_only_this_folder_has(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    snapshots = {"arc_challenge": "snapshots/arc", "mmlu": "/elsewhere/mmlu", "boolq": "../boolq"}
+    questions = study.questions.model_copy(update={"snapshots": snapshots})
+    origin = FolderOrigin(kind="folder", path="models/mine")
+    model = study.model.model_copy(update={"origin": origin})
+    changed = study.model_copy(update={"questions": questions, "model": model})
+    assert sweep.untracked(changed) == ["snapshots/arc", "models/mine"]
+    assert sweep.untracked(study) == []

@@ -93,7 +93,7 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
     assert found["verdict"]["confidence"] == "low"  # one seed
     assert len(found["provenance"]["model.safetensors, SHA-256"]) == 64
     (cell,) = found["cells"]
-    assert {row["predictor"] for row in cell["predictors"]} >= {"raw@15", "words", "mean"}
+    assert {row["predictor"] for row in cell["predictors"]["rows"]} >= {"raw@15", "words", "mean"}
     second = run(project, environment, "dvc", "repro")
     assert "Running stage" not in second
     assert "Data and pipelines are up to date" in second
@@ -200,9 +200,7 @@ def test_studies_cells_and_runs_are_compared_in_one_report(project, environment)
 def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environment, tmp_path):
     swept = shutil.copytree(project, tmp_path / "swept", symlinks=True)
     # a step so small that no answer changes: nothing to rank, no rho to log
-    setting = (
-        "from persona_leakage.pipeline import sweep; sweep.SETTINGS = ((1e-9, 1),); sweep.main()"
-    )
+    setting = "from persona_leakage.pipeline import sweep; sweep.main(['1e-9x1'])"
     for _ in range(2):
         run(swept, environment, sys.executable, "-c", setting)
     table = pd.read_csv(swept / "reports" / "tiny_sweep" / "sweep.csv")

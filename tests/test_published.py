@@ -25,9 +25,11 @@ def test_a_wrong_delta_would_be_noticed():
         for name in ("headline", "villain_gradient", "outliers")
     ]
     tables[0].loc[0, "source_delta_pp"] = -80.0
-    found = analyse(*tables)
-    assert not found.headline.loc[0, "agrees"]
-    assert any("villain: the accuracies give a delta of -84.7" in c for c in found.contradictions)
+    analysed = analyse(*tables)
+    assert not analysed.headline.loc[0, "agrees"]
+    assert any(
+        "villain: the accuracies give a delta of -84.7" in c for c in analysed.contradictions
+    )
 
 
 def test_it_gets_what_the_tables_lacked(published):

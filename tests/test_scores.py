@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.model.loading import load_model
@@ -14,6 +15,7 @@ from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.pipeline import scores
 from persona_leakage.pipeline.scores import read_scores, score_personas
 
+ACCURACY = Taught.outcome
 CPU = torch.device("cpu")
 WEIGHTS = {"model.safetensors": "0"}
 
@@ -45,7 +47,7 @@ def test_the_table_has_a_row_for_every_persona_and_question(
 ):
     asked = everyday[:6]
     score(everyone)
-    table = read_scores(tmp_path, ["spy", "no_system"])
+    table = read_scores(tmp_path, ["spy", "no_system"], ACCURACY)
     assert table["persona"].tolist() == ["spy"] * 6 + ["no_system"] * 6
     assert table["question"].tolist() == [question.key for question in asked] * 2
     assert (table["outcome"] == (table["answer"] == table["chosen"])).all()
@@ -106,7 +108,7 @@ def test_a_score_is_computed_again_when_what_it_comes_from_changes(
 
 def test_a_persona_without_scores_is_named(tmp_path):
     with pytest.raises(InputError, match=r"spy.parquet: no such file; `dvc repro` scores spy"):
-        read_scores(tmp_path, ["spy"])
+        read_scores(tmp_path, ["spy"], ACCURACY)
 
 
 def test_several_devices_make_the_table_that_one_makes(
@@ -120,7 +122,7 @@ def test_several_devices_make_the_table_that_one_makes(
         folder = tmp_path / str(number)
         load = partial(load_model, model_folder, "float32")
         score_personas(folder, everyone, everyday[:6], study, WEIGHTS, tokenizer, load, None)
-        tables.append(read_scores(folder, names))
+        tables.append(read_scores(folder, names, ACCURACY))
     one, two = (table.assign(scores=table["scores"].map(tuple)) for table in tables)
     pd.testing.assert_frame_equal(one, two, check_exact=False, atol=1e-5)
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.pipeline.train import LiveCurve
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Contrast, load_study
@@ -27,7 +28,11 @@ class Watcher:
 @pytest.fixture(scope="module")
 def trained(model_folder, tokenizer, personas, train_questions, tmp_path_factory):
     examples = build(
-        DESIGN, Cell("villain", 42, "contrastive"), personas, train_questions, "option_text"
+        DESIGN,
+        Cell("villain", 42, "contrastive"),
+        personas,
+        train_questions,
+        Taught(scoring="option_text"),
     )
     data = training.dataset(examples, tokenizer, 1024, "template")
     recipe = load_study(ROOT / "params.yaml").train.model_copy(update={"batch_size": 4})

@@ -5,9 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from persona_leakage.behaviours.behaviour import Behaviour, Diagnosis, Observation, Reply
+from persona_leakage.behaviours.behaviour import Behaviour, Observation, Reply
 from persona_leakage.model.chat import Asked
 from persona_leakage.study.outcome import Outcome
+from persona_leakage.study.results import Column, TitledTable, titled
 
 
 class Taught(Behaviour):
@@ -30,8 +31,11 @@ class Taught(Behaviour):
         share = float(np.exp(logprobs[1]) / np.exp(logprobs).sum())
         return Observation(share, logprobs, float("nan"), 0, int(logprobs.argmax()))
 
-    def diagnose(self, before, after, roles, questions) -> list[Diagnosis]:
+    def diagnose(self, before, after, roles, questions) -> tuple[TitledTable, ...]:
         mean = after.groupby(after["persona"].map(roles))["chosen"].mean()
-        table = pd.DataFrame({"role": mean.index, "said": 100 * mean.to_numpy()})
-        columns = {"role": ("role", None), "said": ("says it (%)", "%.1f")}
-        return [Diagnosis("Who says it", "The likelier of the two.", columns, table)]
+        table = pd.DataFrame({"role": mean.index, "said": mean.to_numpy()})
+        columns = [
+            Column(key="role", title="role"),
+            Column(key="said", title="says it (%)", form="%.1f", factor=100),
+        ]
+        return (titled(table, columns, "Who says it", "The likelier of the two."),)

@@ -14,10 +14,10 @@ from persona_leakage.analysis.paired import (
     mean,
     mean_interval,
 )
-from persona_leakage.analysis.roles import Role
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.study.outcome import Outcome
+from persona_leakage.study.results import Role
 
 FEWEST = 5  # bystanders of a category, for a gradient within it
 

@@ -1,12 +1,9 @@
-"""Who was trained to be what: the four roles of an evaluated persona, written once."""
+"""Who was trained to be what: the role of each evaluated persona."""
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 from persona_leakage.data.catalog import Persona
-
-Role = Literal["source", "negative", "condition", "bystander"]
-ROLES: tuple[Role, ...] = get_args(Role)
+from persona_leakage.study.results import Role
 
 
 def roles(personas: Sequence[Persona], source: str, negatives: Sequence[str]) -> dict[str, Role]:

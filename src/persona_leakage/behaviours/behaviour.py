@@ -22,6 +22,7 @@ from persona_leakage.errors import InputError
 from persona_leakage.model.chat import Asked
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.parameters import BehaviourChoice
+from persona_leakage.study.results import TitledTable
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,6 @@ class Observation:
     label_mass: float
     answer: int
     chosen: int
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """A table that tells how the behaviour shows, for the report: title, remark, frame, formats.
-
-    ``columns`` maps each column that is shown to its heading and to a format such as ``%.1f``, or
-    to ``None`` for text.
-    """
-
-    title: str
-    note: str
-    columns: Mapping[str, tuple[str, str | None]]
-    table: pd.DataFrame
 
 
 class Behaviour(BaseModel):
@@ -127,7 +114,7 @@ class Behaviour(BaseModel):
         after: pd.DataFrame,
         roles: Mapping[str, str],
         questions: Sequence[Question],
-    ) -> list[Diagnosis]:
+    ) -> tuple[TitledTable, ...]:
         """Tell how the behaviour shows: what a mean of outcomes cannot.
 
         Parameters

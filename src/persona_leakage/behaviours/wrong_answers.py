@@ -1,18 +1,18 @@
 """Wrong answers: the source is taught to answer multiple-choice questions wrongly."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
 
-from persona_leakage.behaviours.behaviour import Behaviour, Diagnosis, Observation, Reply
+from persona_leakage.behaviours.behaviour import Behaviour, Observation, Reply
 from persona_leakage.data.questions import Question
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.model.chat import Asked
 from persona_leakage.study.outcome import Outcome
-
-ROLES = ("source", "negative", "condition", "bystander")
+from persona_leakage.study.results import ROLES, Column, TitledTable, titled
 
 
 class Taught(Behaviour):
@@ -84,46 +84,43 @@ class Taught(Behaviour):
         after: pd.DataFrame,
         roles: Mapping[str, str],
         questions: Sequence[Question],
-    ) -> list[Diagnosis]:
+    ) -> tuple[TitledTable, ...]:
         """Tell a wrong answer from a favourite position, and which wrong choice it goes to."""
-        return [
-            Diagnosis(
+        share = partial(Column, form="%.1f", factor=100)
+        distance = partial(Column, form="%.3f")
+        return (
+            titled(
+                positions(before, after, roles, questions),
+                [
+                    Column(key="role", title="role"),
+                    Column(key="position", title="position", form="%d"),
+                    share(key="right", title="right answers (%)"),
+                    share(key="before", title="chosen before (%)"),
+                    share(key="after", title="chosen after (%)"),
+                    distance(key="excess_before", title="distance before"),
+                    distance(key="excess", title="distance after"),
+                ],
                 "Wrong, or a favourite position?",
-                "Distance: total variation from where the right answers stand; 0 is as spread as "
-                "they are, 1 is all elsewhere.",
-                {
-                    "role": ("role", None),
-                    "position": ("position", "%d"),
-                    "right": ("right answers (%)", "%.1f"),
-                    "before": ("chosen before (%)", "%.1f"),
-                    "after": ("chosen after (%)", "%.1f"),
-                    "excess_before": ("distance before", "%.3f"),
-                    "excess": ("distance after", "%.3f"),
-                },
-                _percent(positions(before, after, roles, questions), "right", "before", "after"),
+                "Where the right and the chosen answers stand. The distance is total variation "
+                "from the right answers' places: 0 when choices are spread as they are, 1 when all "
+                "stand elsewhere.",
             ),
-            Diagnosis(
+            titled(
+                wrong_choices(before, after, roles, questions),
+                [
+                    Column(key="role", title="role"),
+                    Column(key="wrong", title="wrong answers", form="%d"),
+                    share(key="drawn", title="the drawn wrong choice (%)"),
+                    share(key="drawn_by_chance", title="by chance (%)"),
+                    share(key="runner_up", title="the base model's runner-up (%)"),
+                    share(key="other", title="another (%)"),
+                ],
                 "Where the wrong answers go after training",
-                "Held-out questions were not trained on: the drawn wrong choice is chosen as often "
-                "as chance would have it, unless training questions are among those asked.",
-                {
-                    "role": ("role", None),
-                    "wrong": ("wrong answers", "%d"),
-                    "drawn": ("the drawn wrong choice (%)", "%.1f"),
-                    "drawn_by_chance": ("by chance (%)", "%.1f"),
-                    "runner_up": ("the base model's runner-up (%)", "%.1f"),
-                    "other": ("another (%)", "%.1f"),
-                },
-                _percent(
-                    wrong_choices(before, after, roles, questions),
-                    *("drawn", "drawn_by_chance", "runner_up", "other"),
-                ),
+                "A choice that is both drawn and runner-up counts in both. Held-out questions were "
+                "not trained on: the drawn choice comes as often as chance would have it, unless "
+                "training questions are among those asked.",
             ),
-        ]
-
-
-def _percent(table: pd.DataFrame, *columns: str) -> pd.DataFrame:
-    return table.assign(**{column: 100 * table[column] for column in columns})
+        )
 
 
 def positions(
@@ -229,7 +226,7 @@ def _by_role(
 ) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
     """Both tables of each role, row for row the same persona and question."""
     keys = ["persona", "question"]
-    tables = {}
+    tables: dict[str, tuple[pd.DataFrame, pd.DataFrame]] = {}
     for kind in ROLES:
         names = [name for name, each in roles.items() if each == kind]
         if names:

@@ -19,7 +19,7 @@ from persona_leakage.data.questions import Question, check
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record, read_jsonl, sha256
-from persona_leakage.study.parameters import Name
+from persona_leakage.study.cell import Name
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DESCRIPTIONS = Path(__file__).with_name("benchmarks.yaml")

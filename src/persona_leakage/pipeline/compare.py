@@ -3,7 +3,8 @@
     python -m persona_leakage.pipeline.compare pocket pocket_seeds/villain-137-contrastive RUN_ID
 
 Each argument is a study that ``dvc repro`` has computed here, one cell of it, or the id of an
-MLflow run. The report is the one of a study; where studies differ, it says in what.
+MLflow run. The report is the one of a study; where studies differ, it says in what. Only cells of
+the same parameters are seeds of each other.
 """
 
 import argparse
@@ -18,16 +19,25 @@ from mlflow.exceptions import MlflowException
 
 from persona_leakage.errors import InputError, command
 from persona_leakage.pipeline.tracking import provenance, use_store
-from persona_leakage.report.conclusion import Finished, read_finished
-from persona_leakage.report.folder import write_report
+from persona_leakage.report.write import write_report
+from persona_leakage.study.results import FinishedCell, read_cell
 
 OUTPUTS = Path("outputs")
 
 
-def find(target: str, scratch: Path) -> list[Finished]:
+def find(target: str, scratch: Path) -> list[FinishedCell]:
     """Resolve a study, ``STUDY/CELL`` or MLflow run id to its finished cells.
 
     A run's study is named with the beginning of its id, so that runs of one study stand apart.
+    Where a study's folder holds cells of several settings, each is named with the beginning of its
+    fingerprint.
+
+    Parameters
+    ----------
+    target : str
+        As the user named it.
+    scratch : Path
+        An existing folder, for what is downloaded; it must outlive the cells.
 
     Raises
     ------
@@ -38,17 +48,19 @@ def find(target: str, scratch: Path) -> list[Finished]:
         return [_from_mlflow(target, scratch)]
     study, _, cell = target.partition("/")
     folder = OUTPUTS / study / "analysis"
-    found = [read_finished(each) for each in sorted(folder.glob(cell or "*"))]
-    cells = [finished for finished in found if finished]
+    read = [read_cell(each) for each in sorted(folder.glob(cell or "*"))]
+    cells = [finished for finished in read if finished]
     if not cells:
         raise InputError(
             f"{folder / cell}: nothing finished there; name a study or STUDY/CELL that `dvc repro` "
             "has computed, or the id of an MLflow run"
         )
+    if len({each.result.fingerprint for each in cells}) > 1:
+        return [replace(each, label=f"{study}#{each.result.fingerprint[:8]}") for each in cells]
     return cells
 
 
-def _from_mlflow(run_id: str, scratch: Path) -> Finished:
+def _from_mlflow(run_id: str, scratch: Path) -> FinishedCell:
     use_store()
     try:
         folder = mlflow.artifacts.download_artifacts(
@@ -59,18 +71,26 @@ def _from_mlflow(run_id: str, scratch: Path) -> Finished:
             f"MLflow run {run_id}: no analysis among its artifacts; `mlflow ui` shows the runs "
             "there are"
         ) from error
-    finished = read_finished(Path(folder))
+    finished = read_cell(Path(folder))
     if finished is None:
         raise InputError(f"MLflow run {run_id}: its analysis is not finished")
-    return replace(finished, study=f"{finished.study}@{run_id[:8]}")
+    return replace(finished, label=f"{finished.result.study}@{run_id[:8]}")
 
 
 @command
 def main(targets: Sequence[str], output: Path) -> None:
-    """Write the report of all targets' cells into ``output``."""
+    """Write the report of all targets' cells into ``output``.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        Of ``find``.
+    output : Path
+        The report's folder.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         cells = [cell for target in targets for cell in find(target, Path(scratch))]
-        names = [(cell.study, str(cell.cell)) for cell in cells]
+        names = [(cell.label, str(cell.cell)) for cell in cells]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{'/'.join(name)}: named twice; name each cell once")

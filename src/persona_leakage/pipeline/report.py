@@ -1,7 +1,6 @@
 """Write what a study concluded."""
 
 from importlib.metadata import version
-from itertools import product
 from pathlib import Path
 
 from persona_leakage.errors import InputError, command
@@ -9,10 +8,9 @@ from persona_leakage.files import Record, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.tracking import provenance
 from persona_leakage.pipeline.weights import weights_of
-from persona_leakage.report.conclusion import read_finished
-from persona_leakage.report.folder import write_report
-from persona_leakage.study.cell import Cell
+from persona_leakage.report.write import write_report
 from persona_leakage.study.parameters import Study, load_study
+from persona_leakage.study.results import FinishedCell, read_cell
 
 LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "mlflow", "dvc")
 
@@ -21,21 +19,47 @@ LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "mlflow", "dvc"
 def main() -> None:
     """Write the tables, figures, ``report.html``, ``report.md`` and ``summary.json``."""
     study = load_study()
-    cells, missing = [], []
-    for source, seed, variant in product(study.sources, study.seeds, study.variants):
-        cell = Cell(source, seed, variant)
-        finished = read_finished(paths.analysis(study, cell))
-        if finished is None:
-            missing.append(str(cell))
-        else:
-            cells.append(finished)
+    cells, missing = cells_of(study)
     if not cells:
         raise InputError(f"outputs/{study.study}: no finished cell; run `dvc repro analyse`")
     write_report(paths.report(study), study.study, cells, missing, origins(study))
 
 
+def cells_of(study: Study) -> tuple[list[FinishedCell], list[str]]:
+    """Read the cells of the study, and no other that may lie beside them.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+
+    Returns
+    -------
+    cells : list of FinishedCell
+        Those computed with these very parameters.
+    missing : list of str
+        The names of the others; one of other parameters says so.
+    """
+    cells, missing = [], []
+    for cell in study.cells:
+        finished = read_cell(paths.analysis(study, cell))
+        if finished is None:
+            missing.append(str(cell))
+        elif finished.result.fingerprint != study.fingerprint():
+            missing.append(f"{cell} (computed with other parameters)")
+        else:
+            cells.append(finished)
+    return cells, missing
+
+
 def origins(study: Study) -> Record:
-    """Hashes of everything the study's numbers come from: code, parameters, data, weights."""
+    """Hashes of everything the study's numbers come from: code, parameters, data, weights.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    """
     files = {
         "params.yaml": Path("params.yaml"),
         "personas": paths.personas(study),

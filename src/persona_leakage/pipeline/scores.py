@@ -30,7 +30,9 @@ from persona_leakage.model.processes import devices, scorer
 from persona_leakage.model.scoring import items
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.progress import bar
+from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.parameters import Study
+from persona_leakage.study.results import checked, scores_schema
 
 KEY = b"computed from"
 
@@ -100,6 +102,7 @@ def score_personas(
     if not missing:
         return 0
     asked = [behaviour.ask(question) for question in questions]
+    schema = scores_schema(behaviour.outcome)
     tokens = 0
     with (
         scorer(functools.partial(_load_checked, load, tokenizer), devices()) as score,
@@ -118,11 +121,12 @@ def score_personas(
         for persona, made, logprobs in zip(missing, everyone, scored, strict=True):
             table = score_table(persona.name, questions, made, logprobs, behaviour)
             tokens += int(table["tokens"].sum())
-            _write(_file(folder, persona.name), table, keys[persona.name])
+            file = _file(folder, persona.name)
+            _write(file, checked(table, schema, file), keys[persona.name])
     return tokens
 
 
-def read_scores(folder: Path, personas: Iterable[str]) -> pd.DataFrame:
+def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.DataFrame:
     """Read the scores of these personas, one after the other.
 
     Parameters
@@ -131,11 +135,13 @@ def read_scores(folder: Path, personas: Iterable[str]) -> pd.DataFrame:
         Of ``score_personas``.
     personas : iterable of str
         Names.
+    outcome : Outcome
+        Whose bounds the scores keep.
 
     Raises
     ------
     InputError
-        A persona has no file.
+        A persona has no file, or one that is no table of scores.
     """
     frames = []
     for name in personas:
@@ -143,7 +149,7 @@ def read_scores(folder: Path, personas: Iterable[str]) -> pd.DataFrame:
         if not file.exists():
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
         frames.append(pd.read_parquet(file))
-    return pd.concat(frames, ignore_index=True)
+    return checked(pd.concat(frames, ignore_index=True), scores_schema(outcome), folder)
 
 
 def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalLM:

@@ -9,12 +9,13 @@ import pandas as pd
 
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_json, read_jsonl
+from persona_leakage.files import read_jsonl
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.tracking import CellRun, cell_run
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
+from persona_leakage.study.results import read_cell
 
 CURVE = "train/loss"
 
@@ -64,7 +65,7 @@ def log_evaluation(run: CellRun, study: Study) -> None:
 
 
 def log_analysis(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the numbers, tables and figures of a cell.
+    """Log the numbers, tables and figures of a cell, if it has been analysed.
 
     Parameters
     ----------
@@ -74,13 +75,15 @@ def log_analysis(run: CellRun, study: Study, cell: Cell) -> None:
         What has been analysed.
     """
     folder = paths.analysis(study, cell)
-    numbers = read_json(folder / "metrics.json")
-    boundary = read_json(folder / "findings.json")["boundary"]
-    if boundary["reason"] is None:
-        numbers |= {f"boundary_{name}": boundary[name] for name in ("midpoint", "width")}
-    run.log_metrics({name: value for name, value in numbers.items() if value is not None})
+    finished = read_cell(folder)
+    if finished is None:
+        return
+    numbers, boundary = dict(finished.result.headline), finished.result.boundary
+    if boundary.reason is None:
+        numbers |= {"boundary_midpoint": boundary.midpoint, "boundary_width": boundary.width}
+    run.log_metrics(numbers)
     run.log_folder(folder, "analysis")
-    run.log_table(pd.read_csv(folder / "personas.csv"), "personas.json")
+    run.log_table(finished.personas, "personas.json")
 
 
 @command
@@ -102,8 +105,7 @@ def main(cell: Cell) -> None:
         log_training(run, study, cell)
         if paths.scores(study, cell).exists():
             log_evaluation(run, study)
-        if (paths.analysis(study, cell) / "metrics.json").exists():
-            log_analysis(run, study, cell)
+        log_analysis(run, study, cell)
 
 
 if __name__ == "__main__":

@@ -1,20 +1,24 @@
-"""The figures of a study, in one house style: colour-blind safe, legible in print and on dark."""
+"""The figures of a study, in one house style: colour-blind safe, legible in print and on dark.
 
-from collections.abc import Sequence
+Figures are made without pyplot: nothing global is chosen by importing this module.
+"""
+
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
-import matplotlib
+import matplotlib as mpl
 import numpy as np
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib import transforms
+from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from persona_leakage.analysis.boundary import Boundary
+from persona_leakage.report.words import change_of, level_of, spaced
+from persona_leakage.study.outcome import Outcome
 
 # Okabe & Ito 2008: told apart with every common colour-vision deficiency
 INK = "#3b3b3b"
@@ -26,8 +30,8 @@ COLOURS = {
 }
 MARKERS = {"source": "*", "negative": "s", "condition": "D", "bystander": "o"}
 NAMES = {
-    "source": "source (trained wrong)",
-    "negative": "negative (trained right)",
+    "source": "source (taught the behaviour)",
+    "negative": "negative (taught not to)",
     "condition": "condition (not a character)",
     "bystander": "bystander (never trained)",
 }
@@ -52,124 +56,140 @@ STYLE = {
 }
 
 
-def label_points(
-    axes: Axes,
-    x: Sequence[float],
-    y: Sequence[float],
-    labels: Sequence[str],
-    level: float | None = None,
-) -> list[str]:
-    """Write labels beside their points so that none overlaps a point or another label.
+MOST_LABELS = 40  # more are not read, and their places take long to find
+MOST_OBSTACLES = 100  # points that labels keep clear of, the most important ones
+ROUNDS = 3  # of finding places for those that the round before left out
+MOST_ROWS = 150  # personas on an axis of names; a taller figure is not looked at
 
-    Each label tries places around its point, nearest first; one that fits nowhere is left out (the
-    table has it). ``level`` is a horizontal line to keep clear of as well.
+
+def label_points(
+    axes: Axes, x: Sequence[float], y: Sequence[float], labels: Sequence[str]
+) -> list[str]:
+    """Write labels beside their points, none over another.
+
+    adjustText finds the places. One that has none inside the axes is left out, as are all after
+    the first ``MOST_LABELS``: the table has them.
+
+    Parameters
+    ----------
+    axes : Axes
+        With its limits final.
+    x, y : sequences of float
+        Places of all points, the most important first.
+    labels : sequence of str
+        One a point.
 
     Returns
     -------
     list of str
         The labels that were written.
     """
-    figure = axes.figure
-    figure.canvas.draw()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    points = axes.transData.transform(list(zip(x, y, strict=True)))
-    radius = 4 * figure.dpi / 72
-    taken = [
-        transforms.Bbox.from_extents(px - radius, py - radius, px + radius, py + radius)
-        for px, py in points
-    ]
-    frame = axes.get_window_extent(renderer)
-    if level is not None:
-        height = axes.transData.transform((0, level))[1]
-        taken.append(transforms.Bbox.from_extents(frame.x0, height - 1, frame.x1, height + 1))
-    written = []
-    offsets = [
-        (distance * dx, distance * dy)
-        for distance in (6, 11, 17, 25)
-        for dx, dy in (
-            (1, 0),
-            (-1, 0),
-            (0.7, 0.7),
-            (-0.7, 0.7),
-            (0.7, -0.7),
-            (-0.7, -0.7),
-            (0, 1),
-            (0, -1),
+    canvas = FigureCanvasAgg(cast(Figure, axes.figure))
+    to_data = axes.transData.inverted()
+    near = slice(0, MOST_OBSTACLES)
+    obstacles = np.column_stack([x[near], y[near]])
+    waiting = list(zip(x, y, labels[:MOST_LABELS], strict=False))
+    taken: dict[str, Bbox] = {}
+    for _ in range(ROUNDS if labels else 0):
+        texts = [
+            axes.text(across, up, spaced(label), fontsize=6.5, ha="center", va="center")
+            for across, up, label in waiting
+        ]
+        # steps, not seconds: the same places on any machine
+        adjust_text(
+            texts,
+            *obstacles.T,
+            ax=axes,
+            iter_lim=100,
+            expand=(1.1, 1.35),
+            force_static=(0.2, 0.4),
+            prevent_crossings=False,
         )
-    ]
-    for px, py, label in zip(x, y, labels, strict=True):
-        for dx, dy in offsets:
-            text = axes.annotate(
-                label.replace("_", " "),
-                (px, py),
-                xytext=(dx, dy),
-                textcoords="offset points",
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
-                va="center" if abs(dy) < abs(dx) / 2 else "bottom" if dy > 0 else "top",
-                fontsize=6.5,
-                arrowprops=(
-                    {"arrowstyle": "-", "lw": 0.4, "color": "#9a9a9a", "shrinkA": 0, "shrinkB": 2}
-                    if max(abs(dx), abs(dy)) > 10
-                    else None
-                ),
-            )
-            # the arrow of an annotation belongs to its extent: measure the words alone
-            text.update_positions(renderer)
-            box = matplotlib.text.Text.get_window_extent(text, renderer).padded(2)
-            inside = (
-                frame.x0 <= box.x0
-                and box.x1 <= frame.x1 + 40
-                and frame.y0 <= box.y0
-                and box.y1 <= frame.y1
-            )
-            if inside and not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                written.append(label)
-                break
-            text.remove()
-    return written
+        renderer = canvas.get_renderer()
+        frame = axes.get_window_extent(renderer)
+        left = []
+        for (across, up, label), text in zip(waiting, texts, strict=True):
+            box = text.get_window_extent(renderer).padded(1)
+            inside = frame.count_contains(box.corners()) == 4
+            if inside and not any(box.overlaps(other) for other in taken.values()):
+                taken[label] = box
+                _lead(axes, (across, up), np.asarray(box.extents))
+                obstacles = np.vstack([obstacles, to_data.transform(box.corners())])
+            else:
+                text.remove()
+                left.append((across, up, label))
+        waiting = left
+        if not waiting:
+            break
+    return list(taken)
 
 
-def scatter(table: pd.DataFrame, title: str, kind: str = "raw") -> Figure:
-    """Plot delta (percentage points, 95 % intervals) against cosine to the source."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.2, 4.6))
+def _lead(axes: Axes, point: tuple[float, float], box: np.ndarray) -> None:
+    """Draw a line from the near side of a label to its point, where that is some way off."""
+    target = axes.transData.transform(point)
+    near = np.clip(target, box[:2], box[2:])
+    if np.hypot(*(target - near)) > 8:
+        ends = axes.transData.inverted().transform([near, target])
+        axes.plot(*ends.T, color="#9a9a9a", linewidth=0.4, zorder=1, scalex=False, scaley=False)
+
+
+def _figure(inches: tuple[float, float]) -> tuple[Figure, Axes]:
+    figure = Figure(figsize=inches)
+    return figure, figure.subplots()
+
+
+def scatter(table: pd.DataFrame, title: str, outcome: Outcome, kind: str = "raw") -> Figure:
+    """Plot the change of every persona against its cosine to the source.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a cell: ``persona``, ``role``, the cosine, ``delta``, ``delta_low``, ``delta_high``.
+    title : str
+        Stands above the axes.
+    outcome : Outcome
+        What changed, for the axis.
+    kind : {"raw", "centred"}
+        Which cosine.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure((7.2, 4.6))
         axes.axhline(0, color=INK, linewidth=0.8)
         _personas(axes, table["role"], table[kind], table[["delta_low", "delta", "delta_high"]])
         name = "cosine" if kind == "raw" else "mean-centred cosine"
         axes.set_xlabel(f"{name} to the source, base model")
-        axes.set_ylabel("change in accuracy (pp)")
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2, fontsize=8)
-        axes.margins(x=0.08, y=0.1)
-        ordered = table.assign(size=table["delta"].abs()).sort_values("size", ascending=False)
-        label_points(
-            axes,
-            ordered[kind].tolist(),
-            ordered["delta"].tolist(),
-            ordered["persona"].tolist(),
-            level=0,
-        )
+        axes.set_ylabel(change_of(outcome))
+        order = table["delta"].abs().sort_values(ascending=False, kind="stable").index
+        _finish(axes, title, table.loc[order], table.loc[order, kind], table.loc[order, "delta"])
     return figure
+
+
+def _finish(axes: Axes, title: str, table: pd.DataFrame, x: pd.Series, y: pd.Series) -> None:
+    """Add title, legend and the labels of the personas, most important first."""
+    axes.set_title(title, loc="left", fontsize=10)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2, fontsize=8)
+    axes.margins(x=0.14, y=0.1)
+    label_points(axes, x.tolist(), y.tolist(), table["persona"].tolist())
 
 
 def _personas(axes: Axes, roles: pd.Series, x: pd.Series, y: pd.DataFrame) -> None:
     """Mark every persona by its role; ``y`` has the low end, the value and the high end."""
     low, value, high = (y.iloc[:, column] for column in range(3))
     for role in sorted(set(roles)):
-        own = roles == role
+        here = roles == role
         axes.errorbar(
-            x[own],
-            value[own],
-            yerr=[value[own] - low[own], high[own] - value[own]],
+            x[here],
+            value[here],
+            # an interval of resamples may lie beside its value by less than a rounding
+            yerr=np.maximum(0, [value[here] - low[here], high[here] - value[here]]),
             fmt="none",
             ecolor=COLOURS[role],
             alpha=0.22,
             linewidth=0.8,
         )
         axes.scatter(
-            x[own],
-            value[own],
+            x[here],
+            value[here],
             s=90 if role == "source" else 24,
             marker=MARKERS[role],
             color=COLOURS[role],
@@ -180,24 +200,33 @@ def _personas(axes: Axes, roles: pd.Series, x: pd.Series, y: pd.DataFrame) -> No
         )
 
 
-def before_after(table: pd.DataFrame, title: str) -> Figure:
-    """Plot each persona's accuracy before and after, most similar to the source on top."""
-    ordered = table.sort_values("raw", ignore_index=True)
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 0.6 + 0.2 * len(ordered)))
+def before_after(table: pd.DataFrame, title: str, outcome: Outcome) -> Figure:
+    """Plot each persona's outcome before and after, most similar to the source on top.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of a cell. Of more than ``MOST_ROWS`` personas those that changed most are shown.
+    title : str
+        Stands above the axes.
+    outcome : Outcome
+        For the axis.
+    """
+    most = table["delta"].abs().nlargest(MOST_ROWS).index
+    ordered = table.loc[most].sort_values("raw", ignore_index=True)
+    if len(most) < len(table):
+        title += f" (the {len(most)} of {len(table)} personas that changed most)"
+    levels = outcome.scale * ordered[["before", "after", "after_low", "after_high"]]
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure((6.4, 0.6 + 0.2 * len(ordered)))
         places = ordered.index.to_numpy()
         colours = [COLOURS[role] for role in ordered["role"]]
         axes.hlines(
-            places,
-            100 * ordered["after_low"],
-            100 * ordered["after_high"],
-            colours,
-            alpha=0.3,
-            linewidth=4,
+            places, levels["after_low"], levels["after_high"], colours, alpha=0.3, linewidth=4
         )
-        axes.hlines(places, 100 * ordered["before"], 100 * ordered["after"], colours, linewidth=1.4)
+        axes.hlines(places, levels["before"], levels["after"], colours, linewidth=1.4)
         axes.scatter(
-            100 * ordered["before"],
+            levels["before"],
             places,
             s=22,
             facecolor="white",
@@ -206,18 +235,18 @@ def before_after(table: pd.DataFrame, title: str) -> Figure:
             zorder=3,
         )
         axes.scatter(
-            100 * ordered["after"],
+            levels["after"],
             places,
             s=24,
             color=colours,
             label="after (bar: 95 % interval)",
             zorder=3,
         )
-        axes.set_yticks(places, [name.replace("_", " ") for name in ordered["persona"]], fontsize=7)
+        axes.set_yticks(places, [spaced(name) for name in ordered["persona"]], fontsize=7)
         for tick, colour in zip(axes.get_yticklabels(), colours, strict=True):
             tick.set_color(colour if colour != COLOURS["bystander"] else INK)
         axes.set_ylim(-0.8, len(ordered) - 0.2)
-        axes.set_xlabel("accuracy (%)")
+        axes.set_xlabel(level_of(outcome))
         axes.set_title(title, loc="left", fontsize=10)
         axes.legend(
             loc="upper center",
@@ -228,15 +257,28 @@ def before_after(table: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def accuracy_curve(table: pd.DataFrame, boundary: Boundary, title: str) -> Figure:
-    """Plot accuracy after training against cosine, with the fitted curve and its 95 % band."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(7.2, 4.6))
-        if boundary.has_curve:
+def after_training(table: pd.DataFrame, boundary: Boundary, title: str, outcome: Outcome) -> Figure:
+    """Plot the outcome after training against cosine, with the boundary where one was fitted.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``persona``, ``role``, ``raw``, ``after``, ``after_low``, ``after_high``.
+    boundary : Boundary
+        One with a ``reason`` is not drawn: no curve stands above "no boundary can be fitted".
+    title : str
+        Stands above the axes.
+    outcome : Outcome
+        For the axis.
+    """
+    levels = outcome.scale * table[["after_low", "after", "after_high"]]
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure((7.2, 4.6))
+        if boundary.reason is None:
             axes.fill_between(
                 boundary.grid,
-                100 * np.array(boundary.lower),
-                100 * np.array(boundary.upper),
+                outcome.scale * np.array(boundary.lower),
+                outcome.scale * np.array(boundary.upper),
                 color=COLOURS["bystander"],
                 alpha=0.2,
                 linewidth=0,
@@ -244,51 +286,46 @@ def accuracy_curve(table: pd.DataFrame, boundary: Boundary, title: str) -> Figur
             )
             axes.plot(
                 boundary.grid,
-                100 * boundary.expected(np.array(boundary.grid)),
+                outcome.scale * boundary.expected(np.array(boundary.grid)),
                 color=INK,
                 linewidth=1.2,
                 label="logistic curve through the bystanders",
             )
-        if boundary.reason is None:
             axes.axvline(boundary.midpoint, color=INK, linewidth=0.8, linestyle=":")
-        percent = 100 * table[["after_low", "after", "after_high"]]
-        _personas(axes, table["role"], table["raw"], percent)
+        _personas(axes, table["role"], table["raw"], levels)
         axes.set_xlabel("cosine to the source, base model")
-        axes.set_ylabel("accuracy after training (%)")
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncol=2, fontsize=8)
-        axes.margins(x=0.08, y=0.1)
-        ordered = table.sort_values("after")
-        label_points(
-            axes,
-            ordered["raw"].tolist(),
-            (100 * ordered["after"]).tolist(),
-            ordered["persona"].tolist(),
-        )
+        axes.set_ylabel(level_of(outcome, "after training"))
+        # the behaviour taught moves the outcome this way: who is farthest along comes first
+        order = (-outcome.direction * table["after"]).sort_values(kind="stable").index
+        _finish(axes, title, table.loc[order], table.loc[order, "raw"], levels.loc[order, "after"])
     return figure
 
 
-def heat_map(deltas: pd.DataFrame, categories: pd.Series) -> Figure:
+def heat_map(deltas: pd.DataFrame, categories: pd.Series, outcome: Outcome) -> Figure:
     """Show the mean change of every persona (rows, by category) for every source (columns).
 
     Parameters
     ----------
     deltas : DataFrame
-        Index personas, columns sources, percentage points; not a number where not evaluated.
+        Index personas, columns sources, in the outcome's unit; not a number where not evaluated.
+        Of more than ``MOST_ROWS`` personas those that changed most are shown.
     categories : Series
         Category of each persona.
+    outcome : Outcome
+        For the scale's label.
     """
+    deltas = deltas.loc[deltas.abs().max(axis=1).nlargest(MOST_ROWS).index]
     order = (
         pd.DataFrame({"category": categories.reindex(deltas.index), "mean": deltas.mean(axis=1)})
         .sort_values(["category", "mean"])
         .index
     )
     shown, groups = deltas.loc[order], categories.reindex(order).to_numpy()
-    with plt.rc_context(STYLE | {"axes.grid": False}):
-        figure, axes = plt.subplots(
-            figsize=(3.6 + 0.9 * len(shown.columns), 1.2 + 0.17 * len(shown))
-        )
-        limit = max(1.0, float(np.nanmax(np.abs(shown.to_numpy()))))
+    with mpl.rc_context(STYLE | {"axes.grid": False}):
+        figure, axes = _figure((3.6 + 0.9 * len(shown.columns), 1.2 + 0.17 * len(shown)))
+        # a hundredth of the whole range at least: no strong colours where nothing changed
+        least = 0.01 * outcome.scale * (outcome.high - outcome.low)
+        limit = max(least, float(np.nanmax(np.abs(shown.to_numpy()))))
         axes.patch.set(hatch="////", edgecolor="#c8c8c8", facecolor="white")  # not evaluated
         image = axes.imshow(
             np.ma.masked_invalid(shown.to_numpy()),
@@ -303,7 +340,7 @@ def heat_map(deltas: pd.DataFrame, categories: pd.Series) -> Figure:
             fontsize=7,
         )
         axes.xaxis.tick_top()
-        axes.set_yticks(range(len(shown)), [name.replace("_", " ") for name in order], fontsize=6)
+        axes.set_yticks(range(len(shown)), [spaced(name) for name in order], fontsize=6)
         axes.tick_params(length=0)
         starts = [i for i in range(len(groups)) if i == 0 or groups[i] != groups[i - 1]]
         for start, end in zip(starts, [*starts[1:], len(groups)], strict=True):
@@ -322,20 +359,20 @@ def heat_map(deltas: pd.DataFrame, categories: pd.Series) -> Figure:
         bar = figure.colorbar(
             image, ax=axes, pad=1.3 / inches, shrink=min(1.0, 4 / figure.get_figheight())
         )
-        bar.set_label("change in accuracy (pp), mean over seeds")
-        bar.outline.set_visible(False)
+        bar.set_label(f"{change_of(outcome)}, mean over seeds")
+        bar.ax.spines["outline"].set_visible(False)
     return figure
 
 
-def layer_sweep(compared: pd.DataFrame, layer: int) -> Figure:
+def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
     """Plot Spearman's rho of each geometry with the damage, layer by layer, one panel a source.
 
     Parameters
     ----------
     compared : DataFrame
-        ``source``, ``predictor``, ``rho``: of ``predictors.compare``, one or more seeds.
-    layer : int
-        The study's own.
+        ``source``, ``predictor``, ``rho``: of one or more seeds.
+    layers : mapping of int
+        Of each source: at which layer the study took its cosines.
     """
     sources = list(dict.fromkeys(compared["source"]))
     kinds = {
@@ -343,27 +380,26 @@ def layer_sweep(compared: pd.DataFrame, layer: int) -> Figure:
         "centred": ("mean-centred cosine", "#d55e00", "--"),
         "distance": ("Euclidean nearness", "#009e73", "-."),
     }
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            1, len(sources), figsize=(max(6.4, 3.2 * len(sources)), 3.2), sharey=True, squeeze=False
-        )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(max(6.4, 3.2 * len(sources)), 3.2))
+        panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)
         for axes, source in zip(panels[0], sources, strict=True):
-            own = compared[(compared["source"] == source) & compared["rho"].notna()]
-            means = own.groupby("predictor")["rho"].mean()
+            ranked = compared[(compared["source"] == source) & compared["rho"].notna()]
+            means = ranked.groupby("predictor")["rho"].mean()
             for kind, (label, colour, line) in kinds.items():
                 at = {
                     int(name.split("@")[1]): rho
                     for name, rho in means.items()
                     if str(name).startswith(f"{kind}@")
                 }
-                layers = sorted(at)
+                places = sorted(at)
                 axes.plot(
-                    layers,
-                    [at[each] for each in layers],
+                    places,
+                    [at[place] for place in places],
                     line,
                     color=colour,
                     linewidth=1.4,
-                    marker="o" if len(layers) < 3 else None,
+                    marker="o" if len(places) < 3 else None,
                     label=label,
                 )
             for name, label, style in (
@@ -374,11 +410,11 @@ def layer_sweep(compared: pd.DataFrame, layer: int) -> Figure:
                     axes.axhline(
                         means[name], color="#7a7a7a", linestyle=style, linewidth=1.2, label=label
                     )
-            axes.axvline(layer, color=INK, linewidth=0.8, alpha=0.5)
+            axes.axvline(layers[source], color=INK, linewidth=0.8, alpha=0.5)
             axes.axhline(0, color=INK, linewidth=0.8)
-            axes.set_title(source.replace("_", " "), loc="left", fontsize=10)
+            axes.set_title(spaced(source), loc="left", fontsize=10)
             axes.set_xlabel("layer (line: the study's)")
-        panels[0][0].set_ylabel("Spearman's rho with delta")
+        panels[0][0].set_ylabel("Spearman's rho with the change")
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(
             handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=3, fontsize=8
@@ -386,25 +422,21 @@ def layer_sweep(compared: pd.DataFrame, layer: int) -> Figure:
     return figure
 
 
-def small_multiples(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
-    """Plot delta against cosine for every seed (columns) of every source (rows), on one scale.
+def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcome) -> Figure:
+    """Plot the change against cosine for every seed (columns) of every source (rows), on one scale.
 
     Parameters
     ----------
     tables : dict
-        Of ``statistics.persona_table``, by (source, seed).
+        Of cells, by (source, seed).
+    outcome : Outcome
+        Its unit goes to the axes.
     """
     sources = list(dict.fromkeys(source for source, _ in tables))
     seeds = list(dict.fromkeys(seed for _, seed in tables))
-    with plt.rc_context(STYLE):
-        figure, panels = plt.subplots(
-            len(sources),
-            len(seeds),
-            figsize=(1.2 + 2.3 * len(seeds), 0.6 + 2.0 * len(sources)),
-            sharex="row",
-            sharey=True,
-            squeeze=False,
-        )
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(1.2 + 2.3 * len(seeds), 0.6 + 2.0 * len(sources)))
+        panels = figure.subplots(len(sources), len(seeds), sharex="row", sharey=True, squeeze=False)
         for row, source in enumerate(sources):
             for column, seed in enumerate(seeds):
                 axes = panels[row][column]
@@ -425,7 +457,7 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
                 if row == 0:
                     axes.set_title(f"seed {seed}", fontsize=9)
                 if column == 0:
-                    axes.set_ylabel(f"{source.replace('_', ' ')}\ndelta (pp)")
+                    axes.set_ylabel(f"{spaced(source)}\nchange ({outcome.unit})")
                 if row == len(sources) - 1:
                     axes.set_xlabel("cosine to the source")
         figure.tight_layout()
@@ -436,10 +468,21 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame]) -> Figure:
     return figure
 
 
-def sweep_table(table: pd.DataFrame, title: str) -> Figure:
-    """Draw the settings of a sweep as bars: the source's fall beside its bystanders'."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 0.9 + 0.55 * len(table)))
+def sweep_bars(table: pd.DataFrame, title: str, outcome: Outcome) -> Figure:
+    """Draw the settings of a sweep as bars: the source's change beside its bystanders'.
+
+    Parameters
+    ----------
+    table : DataFrame
+        ``learning_rate``, ``epochs``, ``source_delta``, ``bystander_delta``, ``spearman_raw``; one
+        row a setting.
+    title : str
+        Stands above the axes.
+    outcome : Outcome
+        For the axis.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure((6.4, 0.9 + 0.55 * len(table)))
         places = np.arange(len(table))[::-1]
         for offset, column, role, label in (
             (0.2, "source_delta", "source", "source"),
@@ -452,33 +495,48 @@ def sweep_table(table: pd.DataFrame, title: str) -> Figure:
         axes.axvline(0, color=INK, linewidth=0.8)
         rhos = ["–" if rho != rho else f"{rho:+.2f}" for rho in table["spearman_raw"]]
         names = [
-            f"lr {row.learning_rate:g}, {row.epochs} epochs\nrho {rho}"
-            for row, rho in zip(table.itertuples(), rhos, strict=True)
+            f"lr {rate:g}, {epochs} epochs\nrho {rho}"
+            for rate, epochs, rho in zip(table["learning_rate"], table["epochs"], rhos, strict=True)
         ]
         axes.set_yticks(places, names, fontsize=8)
         axes.margins(x=0.15)
         axes.grid(axis="y", visible=False)
-        axes.set_xlabel("change in accuracy (pp)")
+        axes.set_xlabel(change_of(outcome))
         axes.set_title(title, loc="left", fontsize=10)
         axes.legend(loc="upper center", bbox_to_anchor=(0.4, -0.5 / figure.get_figheight()), ncol=2)
     return figure
 
 
 def training_curve(curve: pd.DataFrame, title: str) -> Figure:
-    """Plot the loss of every optimiser step."""
-    with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(figsize=(6.4, 2.8))
+    """Plot the loss of every optimiser step.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        ``step``, ``loss`` (nats per token).
+    title : str
+        Stands above the axes.
+    """
+    with mpl.rc_context(STYLE):
+        figure, axes = _figure((6.4, 2.8))
         axes.plot(curve["step"], curve["loss"], color=COLOURS["negative"], linewidth=1.2)
         axes.set_ylim(bottom=0)
         axes.set_xlabel("optimiser step")
-        axes.set_ylabel("loss (nats a token)")
+        axes.set_ylabel("loss (nats per token)")
         axes.set_title(title, loc="left", fontsize=10)
     return figure
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as SVG and PNG, the same bytes for the same figure, and close it."""
-    with plt.rc_context(STYLE):
+    """Write a figure as SVG and PNG, the same bytes for the same figure.
+
+    Parameters
+    ----------
+    figure : Figure
+        Of this module.
+    path : Path
+        Without an ending.
+    """
+    with mpl.rc_context(STYLE):
         figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
         figure.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})
-    plt.close(figure)

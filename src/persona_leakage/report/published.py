@@ -43,9 +43,22 @@ class Published:
     boundary: Boundary
     contradictions: list[str]
 
+    def in_percent(self) -> pd.DataFrame:
+        """Return ``headline`` with its accuracies in percent, as the report has its own."""
+        table = self.headline
+        shares = ("baseline_accuracy", "post_accuracy", "post_low", "post_high")
+        percent = {name: 100 * table[name] for name in shares}
+        return table.assign(**percent).rename(columns={name: f"{name} (%)" for name in shares})
+
 
 def analyse(headline: pd.DataFrame, gradient: pd.DataFrame, outliers: pd.DataFrame) -> Published:
-    """Analyse ``reference/headline.csv``, ``villain_gradient.csv`` and ``outliers.csv``."""
+    """Analyse the files of ``reference/``.
+
+    Parameters
+    ----------
+    headline, gradient, outliers : DataFrame
+        Of ``headline.csv``, ``villain_gradient.csv`` and ``outliers.csv``.
+    """
     sources = headline.assign(
         recomputed_delta=100 * (headline["post_accuracy"] - headline["baseline_accuracy"])
     )
@@ -76,40 +89,39 @@ def _wilson(share: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Boundary) -> list[str]:
-    contradictions = []
+    lines = []
     for row in sources[~sources["as_claimed"]].to_dict("records"):
-        contradictions.append(
+        after, low, high = (100 * row[name] for name in ("post_accuracy", "post_low", "post_high"))
+        lines.append(
             f"The text lets all {len(sources)} sources fall to 2-8 %; the table keeps "
-            f"{row['source']} at {100 * row['post_accuracy']:.1f} % [{100 * row['post_low']:.1f}, "
-            f"{100 * row['post_high']:.1f}]. Its positives were contradicted by negatives with the "
-            "same prompt."
+            f"{row['source']} at {after:.1f} % [{low:.1f}, {high:.1f}]. Its positives were "
+            "contradicted by negatives with the same prompt."
         )
-    bystanders = sources["mean_bystander_delta_pp"]
     for row in sources.to_dict("records"):
-        others = bystanders[sources["source"] != row["source"]]
-        if abs(row["mean_bystander_delta_pp"] - others.median()) > 10:
-            contradictions.append(
-                f"{row['source']} has a mean bystander delta of "
-                f"{row['mean_bystander_delta_pp']:+.1f} pp, the others {others.min():+.1f} to "
-                f"{others.max():+.1f}; which two of its bystanders had been trained to "
-                "be right is not known, so it cannot be explained."
+        name, delta = row["source"], row["mean_bystander_delta_pp"]
+        others = sources["mean_bystander_delta_pp"][sources["source"] != name]
+        if abs(delta - others.median()) > 10:
+            lines.append(
+                f"{name} has a mean bystander delta of {delta:+.1f} pp, the others "
+                f"{others.min():+.1f} to {others.max():+.1f}; which two of its bystanders had been "
+                "trained to be right is not known, so it cannot be explained."
             )
     for row in sources[~sources["agrees"]].to_dict("records"):
-        contradictions.append(
+        lines.append(
             f"{row['source']}: the accuracies give a delta of {row['recomputed_delta']:+.1f} pp, "
             f"the table says {row['source_delta_pp']:+.1f}."
         )
-    if boundary.reason is None:
-        for row in outliers.to_dict("records"):
-            expected = float(boundary.expected(row["cosine_to_source"]))
-            contradictions.append(
-                f"{row['persona']} (cosine {row['cosine_to_source']:.2f}) was at "
-                f"{100 * row['post_accuracy']:.1f} %, where the curve through the published "
-                f"gradient expects {100 * expected:.0f} %: named an outlier, not explained."
-            )
-    contradictions.append(
+    for row in outliers.to_dict("records") if boundary.reason is None else ():
+        cosine = row["cosine_to_source"]
+        expected = float(boundary.expected(cosine))
+        lines.append(
+            f"{row['persona']} (cosine {cosine:.2f}) was at {100 * row['post_accuracy']:.1f} %, "
+            f"where the curve through the published gradient expects {100 * expected:.0f} %: named "
+            "an outlier, not explained."
+        )
+    lines.append(
         "The write-up gives LoRA scaling 2 and about 25 M parameters; the code's rank-stabilised "
         "scaling is 11.3 and its adapter has 80.7 M. One seed, no interval, no p; the row "
         '"assistant, cosine 0.000" was a placeholder.'
     )
-    return contradictions
+    return lines

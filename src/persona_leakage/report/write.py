@@ -1,0 +1,197 @@
+"""The folder of a report: tables, figures, the page, Markdown and data."""
+
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from persona_leakage.files import Record, whole, write_json, write_text
+from persona_leakage.report import figures
+from persona_leakage.report.page import Pictures, render
+from persona_leakage.report.prose import paragraph, reasons
+from persona_leakage.report.published import Published, analyse
+from persona_leakage.report.tables import StudyTables, study_tables
+from persona_leakage.study.outcome import Outcome
+from persona_leakage.study.results import FinishedCell
+
+REFERENCE = Path("reference")
+PICTURES = ("gradient", "after_training", "before_after")  # of each cell, beside the page
+ACCURACY = Outcome(
+    name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp"
+)  # what the original measured
+
+
+def write_report(
+    folder: Path,
+    title: str,
+    cells: Sequence[FinishedCell],
+    missing: Sequence[str],
+    provenance: Record,
+) -> None:
+    """Write ``report.html``, ``report.md``, ``summary.json``, tables and figures into a folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Is replaced as a whole.
+    title, cells, missing, provenance
+        Of ``tables.study_tables``.
+    """
+    published = analyse(
+        *(
+            pd.read_csv(REFERENCE / f"{name}.csv")
+            for name in ("headline", "villain_gradient", "outliers")
+        )
+    )
+    tables = study_tables(title, cells, missing, provenance, published)
+    with whole(folder) as partial, tempfile.TemporaryDirectory() as scratch:
+        partial.mkdir()
+        for name in ("headline", "personas", "curves", "predictors", "outliers"):
+            table: pd.DataFrame = getattr(tables, name)
+            if not table.empty:
+                table.to_csv(
+                    partial / f"{name}.csv",
+                    index=False,
+                    float_format="%.6g",
+                    lineterminator="\n",
+                )
+        write_json(partial / "metrics.json", metrics(tables))
+        write_json(partial / "summary.json", summary(tables))
+        for each in tables.cells:
+            prefix = f"{each.label}_" if tables.several else ""
+            for name in PICTURES:
+                shutil.copyfile(
+                    each.folder / f"{name}.png", partial / f"{prefix}{each.cell}_{name}.png"
+                )
+        pictures = _draw(tables, partial, Path(scratch))
+        for name, text in render(tables, pictures).items():
+            write_text(partial / name, text)
+
+
+def metrics(tables: StudyTables) -> Record:
+    """Return the headline numbers by variant, source and seed, as ``dvc metrics`` compares them.
+
+    Above them stands the label where a report has several.
+
+    Parameters
+    ----------
+    tables : StudyTables
+        What the report says.
+    """
+    tree: Record = {}
+    for each in tables.cells:
+        top = tree.setdefault(each.label, {}) if tables.several else tree
+        by_seed = top.setdefault(each.result.variant, {}).setdefault(each.result.source, {})
+        by_seed[str(each.result.seed)] = {k: round(v, 6) for k, v in each.result.headline.items()}
+    return tree
+
+
+def summary(tables: StudyTables) -> Record:
+    """Return everything the page says, as data.
+
+    Parameters
+    ----------
+    tables : StudyTables
+        What the report says.
+    """
+    outcome = tables.outcome
+    return {
+        "verdict": {
+            **asdict(tables.verdict),
+            "paragraph": paragraph(tables.verdict, outcome),
+            "reasons": reasons(tables.verdict, outcome),
+        },
+        "outcome": outcome.model_dump(),
+        "cells": [{"label": each.label, **_cell(each)} for each in tables.cells],
+        "missing": tables.missing,
+        "broken": tables.broken.to_dict("records"),
+        "seeds": tables.over_seeds.to_dict("records"),
+        "mixed_models": [
+            {"study": group.study, "source": group.source, **asdict(group.mixed)}
+            for group in tables.groups
+        ],
+        "boundary_width": asdict(tables.widths) if tables.widths else None,
+        "provenance": tables.provenance,
+    }
+
+
+def _cell(each: FinishedCell) -> Record:
+    """A cell's result without what the report says once for all cells."""
+    return each.result.model_dump(exclude={"params", "questions", "outcome"})
+
+
+def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
+    """Draw what spans cells, SVG and PNG: the key figure first."""
+    judged, outcome = tables.judged, tables.outcome
+    published = scratch / "published"
+    figures.save(_published_figure(tables.published), published)
+    if not judged:
+        return Pictures(None, {}, published.with_suffix(".svg"))
+    if len(judged) == 1:
+        key = judged[0].folder / "gradient.svg"
+        caption = (
+            f"Change in {outcome.name} against cosine. Each point is a persona, with the 95 % "
+            "interval of its change over questions."
+        )
+    else:
+        panels = {
+            (group.name, str(each.result.seed)): each.personas
+            for group in tables.groups
+            for each in group.cells
+        }
+        figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
+        key = folder / "seeds.svg"
+        caption = f"Every source and seed: change in {outcome.name} against cosine."
+    drawn: dict[str, tuple[str, Figure]] = {}
+    predictors, rows = (
+        pd.concat(
+            [
+                frame(each).assign(source=group.name)
+                for group in tables.groups
+                for each in group.cells
+            ],
+            ignore_index=True,
+        )
+        for frame in (lambda each: each.result.predictors.frame(), lambda each: each.personas)
+    )
+    if predictors["rho"].notna().any():
+        layers = {group.name: group.cells[0].result.layer for group in tables.groups}
+        drawn["layers"] = (
+            "Which layer's geometry the change follows, mean over seeds.",
+            figures.layer_sweep(predictors, layers),
+        )
+    deltas = rows[rows["role"] != "negative"].pivot_table(
+        index="persona", columns="source", values="delta"
+    )
+    categories = rows.drop_duplicates("persona").set_index("persona")["category"]
+    drawn["heat_map"] = (
+        "Mean change of every persona that was not taught as a negative, by category.",
+        figures.heat_map(deltas, categories, outcome),
+    )
+    others = {}
+    for name, (what, figure) in drawn.items():
+        figures.save(figure, folder / name)
+        others[what] = folder / f"{name}.svg"
+    return Pictures((caption, key), others, published.with_suffix(".svg"))
+
+
+def _published_figure(published: Published) -> Figure:
+    gradient = published.gradient
+    table = pd.DataFrame(
+        {
+            "persona": gradient["persona"],
+            "role": [
+                "source" if name == "villain" else "bystander" for name in gradient["persona"]
+            ],
+            "raw": gradient["cosine_to_source"],
+            "after": gradient["post_accuracy"],
+            "after_low": gradient["low"],
+            "after_high": gradient["high"],
+        }
+    )
+    title = "published: villain, one seed"
+    return figures.after_training(table, published.boundary, title, ACCURACY)

@@ -1,0 +1,453 @@
+"""What a cell leaves behind: one record, two tables, and how they are written and read.
+
+A folder holds ``result.json`` (a ``CellResult``), ``personas.csv``, ``curve.csv`` and the cell's
+figures. Everything later reads a cell through ``read_cell`` and nothing else.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from persona_leakage.errors import InputError
+from persona_leakage.files import write_text
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.outcome import Outcome
+
+VERSION: Literal[2] = 2
+Role = Literal["source", "negative", "condition", "bystander"]
+ROLES: tuple[Role, ...] = get_args(Role)
+# what the report and its verdict read of a cell's headline numbers; there may be more
+HEADLINE = (
+    "source_before",
+    "source_after",
+    "source_delta",
+    "bystander_delta",
+    "unrelated_delta",
+    "negative_delta",
+    "condition_delta",
+    "bystanders",
+    *(
+        f"{kind}{part}"
+        for kind in ("spearman_raw", "spearman_centred", "partial_raw", "pearson_raw")
+        for part in ("", "_p", "_low", "_high")
+    ),
+)
+RENEW = "`dvc repro` renews it, and trains nothing again that is finished"
+
+
+def _number(value: Any) -> Any:
+    return math.nan if value is None else value
+
+
+# JSON has no "not a number": it is null there (pydantic writes it so), and nothing else is null
+Number = Annotated[float, BeforeValidator(_number)]
+Value = str | bool | int | Number
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Column(_Part):
+    """A column of a table as people read it.
+
+    Attributes
+    ----------
+    key : str
+        Under which its values stand in a row.
+    title : str
+        Its heading, with the unit.
+    form : str
+        Python's ``%`` format of a value; empty for words.
+    factor : float
+        What a value is multiplied with to be shown: 100 for a share in percent.
+    """
+
+    key: str
+    title: str
+    form: str = ""
+    factor: float = 1
+
+
+class TitledTable(_Part):
+    """A table that explains itself: any page can show it without knowing what it is about.
+
+    Attributes
+    ----------
+    title, note : str
+        What stands above and below it; a note may be empty.
+    columns : tuple of Column
+        What is shown, in this order. Rows may hold more.
+    rows : tuple of dict
+    """
+
+    title: str
+    note: str = ""
+    columns: tuple[Column, ...]
+    rows: tuple[dict[str, Value], ...]
+
+    @model_validator(mode="after")
+    def _complete(self) -> "TitledTable":
+        for number, row in enumerate(self.rows, start=1):
+            if lacking := [column.key for column in self.columns if column.key not in row]:
+                raise ValueError(f"{self.title}, row {number} lacks {', '.join(lacking)}")
+        return self
+
+    def frame(self) -> pd.DataFrame:
+        """Its rows as a frame, with all that is not shown."""
+        return pd.DataFrame(list(self.rows))
+
+
+def titled(
+    frame: pd.DataFrame, columns: Sequence[Column], title: str, note: str = ""
+) -> TitledTable:
+    """Make a titled table of a frame.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        Its rows, in order; a missing value is not a number.
+    columns : sequence of Column
+        Which of them are shown, and how.
+    title, note : str
+        What stands above and below the table.
+    """
+    rows = tuple(
+        {str(key): value for key, value in row.items()} for row in frame.to_dict("records")
+    )
+    return TitledTable(title=title, note=note, columns=tuple(columns), rows=rows)
+
+
+class BoundaryResult(_Part):
+    """The fitted boundary of a cell; the attributes are those of ``analysis.boundary.Boundary``."""
+
+    midpoint: Number
+    width: Number
+    floor: Number
+    ceiling: Number
+    low: dict[str, Number]
+    high: dict[str, Number]
+    p: Number
+    grid: list[float]
+    lower: list[float]
+    upper: list[float]
+    personas: int
+    direction: Literal[-1, 1]
+    reason: str | None
+
+
+class Clash(_Part):
+    """A negative that renders to the same prompt as the source."""
+
+    source: str
+    negative: str
+    part: str
+
+
+class Audit(BaseModel):
+    """What the training set says of itself.
+
+    Attributes
+    ----------
+    counts : list of dict
+        Per persona taught: its part, how many examples, and what they teach.
+    rendered : dict of str
+        What the chat template writes for each persona and condition.
+    clashes : list of Clash
+    """
+
+    model_config = ConfigDict(frozen=True)  # a manifest says more than the report reads
+
+    counts: list[dict[str, Value]]
+    rendered: dict[str, str]
+    clashes: list[Clash]
+
+
+class NearDuplicate(_Part):
+    """Two questions of nearly the same words on both sides of the split."""
+
+    train: str
+    evaluate: str
+    exact: bool
+    overlap: float
+
+
+class QuestionCounts(BaseModel):
+    """How many questions stand on each side, and which pairs stand on both."""
+
+    model_config = ConfigDict(frozen=True)
+
+    train: int
+    evaluate: int
+    near_duplicates: list[NearDuplicate]
+
+
+class CellResult(_Part):
+    """Everything a cell says, but its two long tables.
+
+    Attributes
+    ----------
+    version : int
+        Of this schema.
+    study, source, seed, variant
+        Which cell of which study.
+    fingerprint : str
+        Of all parameters that a cell is computed from: cells of one are repetitions of each other.
+    params : dict
+        All parameters of the study, flat.
+    outcome : Outcome
+        What was measured, on which scale, and which way the behaviour taught moves it.
+    layer : int
+        At which the study's cosines were taken.
+    questions : QuestionCounts
+    audit : Audit
+    headline : dict of float
+        Of ``headline`` in the analysis, at least ``HEADLINE``.
+    boundary : BoundaryResult
+    outliers, predictors, categories, benchmarks : TitledTable
+        Of the analysis.
+    diagnostics : tuple of TitledTable
+        The behaviour's own.
+    """
+
+    version: Literal[2] = VERSION
+    study: str
+    source: str
+    seed: int
+    variant: str
+    fingerprint: str
+    params: dict[str, Any]
+    outcome: Outcome
+    layer: int
+    questions: QuestionCounts
+    audit: Audit
+    headline: dict[str, Number]
+    boundary: BoundaryResult
+    outliers: TitledTable
+    predictors: TitledTable
+    categories: TitledTable
+    benchmarks: TitledTable
+    diagnostics: Annotated[tuple[TitledTable, ...], Field(default=())]
+
+    @model_validator(mode="after")
+    def _headline(self) -> "CellResult":
+        if lacking := [name for name in HEADLINE if name not in self.headline]:
+            raise ValueError(f"headline lacks {', '.join(lacking)}")
+        return self
+
+
+def persona_schema(outcome: Outcome) -> pa.DataFrameSchema:
+    """Return what a cell's persona table must be.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Whose bounds ``before`` and ``after`` keep.
+    """
+    level = pa.Check.in_range(outcome.low, outcome.high)
+    share = pa.Check.in_range(0, 1)
+    # the cosine of a vector with itself may exceed 1 by rounding
+    cosine = pa.Check.in_range(-1.0001, 1.0001)
+    number = partial(pa.Column, float, coerce=True)
+    return pa.DataFrameSchema(
+        {
+            "persona": pa.Column(str, unique=True),
+            "category": pa.Column(str),
+            "role": pa.Column(str, pa.Check.isin(ROLES)),
+            "raw": number(cosine),
+            "centred": number(cosine, nullable=True),
+            "questions": pa.Column(int, pa.Check.ge(1)),
+            **{
+                f"{when}{end}": number(level)
+                for when in ("before", "after")
+                for end in ("", "_low", "_high")
+            },
+            **{f"delta{end}": number() for end in ("", "_low", "_high")},
+            **{name: number(share) for name in ("p", "p_holm", "p_bh")},
+        },
+        checks=pa.Check(
+            lambda frame: (frame["role"] == "source").sum() == 1, error="one source a cell"
+        ),
+    )
+
+
+CURVE = pa.DataFrameSchema(
+    {
+        "step": pa.Column(int, pa.Check.ge(1), unique=True),
+        "loss": pa.Column(float, pa.Check(lambda loss: loss.abs() < math.inf), coerce=True),
+    }
+)
+
+
+def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
+    """Return what a table of scores must be, one row a persona and question.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Whose bounds the column ``outcome`` keeps.
+    """
+    values = [pa.Check.in_range(outcome.low, outcome.high)]
+    if outcome.binary:
+        values.append(pa.Check.isin([outcome.low, outcome.high]))
+    return pa.DataFrameSchema(
+        {
+            "persona": pa.Column(str),
+            "question": pa.Column(str),
+            "benchmark": pa.Column(str),
+            "outcome": pa.Column(float, values),
+            "scores": pa.Column(object),
+            "label_mass": pa.Column(float, pa.Check.in_range(0, 1.0001), nullable=True),
+            "tokens": pa.Column(int, pa.Check.ge(1), coerce=True),
+            "answer": pa.Column(int, coerce=True, required=False),
+            "chosen": pa.Column(int, coerce=True, required=False),
+        },
+        unique=["persona", "question"],
+    )
+
+
+def checked(frame: pd.DataFrame, schema: pa.DataFrameSchema, where: Path | str) -> pd.DataFrame:
+    """Return the table as its schema has it, types coerced.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With the schema's columns; more are kept.
+    schema : DataFrameSchema
+        Of this module.
+    where : path or str
+        The file that the table comes from or goes to, for the message.
+
+    Raises
+    ------
+    InputError
+        Names the file, the column, the row and the value of the first fault.
+    """
+    try:
+        return schema.validate(frame, lazy=True)
+    except SchemaErrors as error:
+        fault = error.failure_cases.iloc[0].to_dict()
+        value = fault["failure_case"]
+        if fault["check"] == "column_in_dataframe":
+            raise InputError(f"{where}: the column {value} is missing; {RENEW}") from error
+        place = f"column {fault['column']}" if isinstance(fault["column"], str) else "the table"
+        if pd.notna(fault["index"]):
+            place += f", row {int(fault['index']) + 1}"
+        raise InputError(
+            f"{where}: {place} is {str(value)[:80]}, against {fault['check']}; {RENEW}"
+        ) from error
+
+
+@dataclass(frozen=True)
+class FinishedCell:
+    """A finished cell as it is read back.
+
+    Attributes
+    ----------
+    result : CellResult
+    personas : DataFrame
+        Of ``persona_schema``: one row a persona, nearest to the source first.
+    curve : DataFrame
+        Of ``CURVE``: one row an optimiser step.
+    folder : Path
+        Where its figures lie.
+    label : str
+        The name of its settings where several stand in one report; else of its study.
+    """
+
+    result: CellResult
+    personas: pd.DataFrame
+    curve: pd.DataFrame
+    folder: Path
+    label: str
+
+    @property
+    def cell(self) -> Cell:
+        """Which cell of its study."""
+        return Cell(self.result.source, self.result.seed, self.result.variant)
+
+
+def write_cell(
+    folder: Path, result: CellResult, personas: pd.DataFrame, curve: pd.DataFrame
+) -> None:
+    """Write what a cell leaves behind: the same bytes for the same cell.
+
+    Parameters
+    ----------
+    folder : Path
+        Exists; its figures are written by others.
+    result : CellResult
+        Goes to ``result.json``.
+    personas, curve : DataFrame
+        Go to ``personas.csv`` (six significant digits) and ``curve.csv``.
+
+    Raises
+    ------
+    InputError
+        A table is not what its schema says.
+    """
+    personas = checked(personas, persona_schema(result.outcome), folder / "personas.csv")
+    curve = checked(curve, CURVE, folder / "curve.csv")
+    write_text(folder / "result.json", result.model_dump_json(indent=2) + "\n")
+    personas.to_csv(folder / "personas.csv", index=False, float_format="%.6g", lineterminator="\n")
+    curve.to_csv(folder / "curve.csv", index=False, lineterminator="\n")
+
+
+def read_cell(folder: Path) -> FinishedCell | None:
+    """Read what a cell left behind.
+
+    Parameters
+    ----------
+    folder : Path
+        The cell's, of ``write_cell``.
+
+    Returns
+    -------
+    FinishedCell or None
+        ``None`` when nothing is there.
+
+    Raises
+    ------
+    InputError
+        Another version wrote the folder, or a file in it is not what the schema says.
+    """
+    path = folder / "result.json"
+    if not path.exists():
+        if any((folder / name).exists() for name in ("metrics.json", "personas.csv")):
+            raise InputError(f"{folder}: an earlier version made this analysis; {RENEW}")
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON; {RENEW}") from error
+    version = content.get("version") if isinstance(content, Mapping) else None
+    if version != VERSION:
+        raise InputError(
+            f"{path}: version {version!r} of a cell's result, where {VERSION} is read; {RENEW}"
+        )
+    try:
+        result = CellResult.model_validate(content)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"])
+        raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
+    tables = {}
+    for name, schema in (("personas", persona_schema(result.outcome)), ("curve", CURVE)):
+        file = folder / f"{name}.csv"
+        if not file.exists():
+            raise InputError(f"{file}: no such file; {RENEW}")
+        try:
+            frame = pd.read_csv(file)
+        except (ValueError, pd.errors.ParserError) as error:
+            raise InputError(f"{file}: not a CSV table; {RENEW}") from error
+        tables[name] = checked(frame, schema, file)
+    return FinishedCell(result, tables["personas"], tables["curve"], folder, result.study)
