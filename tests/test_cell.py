@@ -5,6 +5,7 @@ import yaml
 from conftest import ROOT
 
 from persona_leakage.errors import InputError
+from persona_leakage.pipeline import cell
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.cell import Cell, dose, parse_cell
 from persona_leakage.study.parameters import load_study
@@ -29,9 +30,7 @@ def given(**change):
 
 
 @pytest.fixture
-def command_line(tmp_path, monkeypatch):
-    (tmp_path / "data").symlink_to(ROOT / "catalog")
-    monkeypatch.chdir(tmp_path)
+def command_line(monkeypatch):
     return lambda *words: monkeypatch.setattr(sys, "argv", ["train", *words])
 
 
@@ -75,7 +74,14 @@ def test_a_command_line_gives_a_cell_in_two_ways(command_line, words):
     assert cell_from_arguments() == Cell("villain", 42, "dose_5")
 
 
-@pytest.mark.parametrize("words", [("villain", "42", "foo"), ("vilain", "42", "contrastive")])
+def test_a_source_that_the_catalog_lacks_is_refused_before_anything_runs(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(cell.subprocess, "run", None)
+    with pytest.raises(SystemExit, match="source is 'vilain', which is no persona of catalog"):
+        cell.main(Cell("vilain", 42, "contrastive"))
+
+
+@pytest.mark.parametrize("words", [("villain", "42", "foo"), ("villain", "x", "contrastive")])
 def test_a_wrong_command_line_is_one_sentence_and_exit_1(command_line, capsys, words):
     command_line(*words)
     with pytest.raises(SystemExit) as ended:

@@ -14,7 +14,8 @@ from persona_leakage.study.cell import Cell
 
 SOURCE = ROOT / "src"
 PACKAGE = "persona_leakage"
-PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+PIPELINE = {name: stage for name, stage in STAGES.items() if "do" not in stage}
 
 
 def module_file(name: str) -> Path | None:
@@ -61,6 +62,14 @@ def test_a_stage_depends_on_all_the_code_that_it_runs(stage):
     if any("behaviours/behaviour.py" in dep for dep in declared):
         # imported by the name that the parameters give
         assert "src/persona_leakage/behaviours/${behaviour.name}.py" in declared
+
+
+def test_extra_cells_go_through_the_stages_of_the_grid():
+    extras = {name: stage["do"] for name, stage in STAGES.items() if "do" in stage}
+    assert set(extras) == {f"{name}_extra" for name in PIPELINE if "matrix" in PIPELINE[name]}
+    for name, stage in extras.items():
+        alike = PIPELINE[name.removesuffix("_extra")]
+        assert stage == {key: value for key, value in alike.items() if key != "matrix"}
 
 
 def test_packages_hold_nothing_but_their_reason():
@@ -127,9 +136,8 @@ def test_a_stage_reads_no_file_that_it_does_not_declare(study_in_small, tmp_path
                 (alone / dep).parent.mkdir(parents=True, exist_ok=True)
                 (alone / dep).symlink_to((study_in_small / dep).resolve(strict=True))
         monkeypatch.chdir(alone)
-        command = described["cmd"].split()
-        main = importlib.import_module(command[2]).main
-        main(*([Cell("villain", 42, "contrastive")] if len(command) > 3 else []))
+        main = importlib.import_module(described["cmd"].split()[2]).main
+        main(*([Cell("villain", 42, "contrastive")] if "matrix" in described else []))
         for out in outputs_of(stage):
             target = study_in_small / out
             target.parent.mkdir(parents=True, exist_ok=True)

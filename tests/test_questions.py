@@ -229,13 +229,14 @@ def small_study(tmp_path, monkeypatch):
     params["questions"] = {
         "train": ["everyday"],
         "evaluate": ["everyday"],
-        "snapshots": {"everyday": "mine.jsonl"},
+        "snapshots": {"everyday": "snapshots/mine.jsonl"},
     }
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
     rows = [json.loads(line) for line in (CATALOG / "questions.jsonl").open()][:10]
     rows[3]["choices"]["text"][:2] = ["Fes", "Fes "]
-    (tmp_path / "mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "snapshots").mkdir()
+    (tmp_path / "snapshots/mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
 
 
@@ -244,8 +245,8 @@ def test_the_manifest_states_the_files_and_the_alike_choices(small_study):
     folder = small_study / "outputs" / "pocket" / "questions"
     manifest = read_json(folder / "manifest.json")
     assert manifest["benchmarks"] == {"everyday": {"rows": 10, "train": 5, "evaluate": 5}}
-    digest = sha256(small_study / "mine.jsonl")
-    assert manifest["sources"] == {"everyday": {"files": {"mine.jsonl": digest}}}
+    digest = sha256(small_study / "snapshots/mine.jsonl")
+    assert manifest["sources"] == {"everyday": {"files": {"snapshots/mine.jsonl": digest}}}
     [alike] = manifest["alike_choices"]
     assert (alike["question"], alike["texts"]) == ("everyday:3", ["Fes", "Fes"])
     train = read_questions(folder / "train.jsonl")

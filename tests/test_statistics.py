@@ -31,7 +31,12 @@ RATING = Outcome(name="rating", low=0, high=5, binary=False, direction=1, scale=
 def scores(outcomes: dict[str, list[float]]) -> pd.DataFrame:
     return pd.DataFrame(
         [
-            {"persona": name, "question": f"q{index}", "outcome": float(value)}
+            {
+                "persona": name,
+                "question": f"q{index}",
+                "outcome": float(value),
+                "label_mass": 0.5 + 0.1 * value,
+            }
             for name, values in outcomes.items()
             for index, value in enumerate(values)
         ]
@@ -570,6 +575,8 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
             "raw": [1, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9],
             "centred": [1, 0.5, 0.5, 0.1, 0.2, 0.3, 0.4],
             "questions": [10] * 7,
+            "mass_before": [0.9] * 7,
+            "mass_after": [0.4, *[0.8] * 6],
             "prompt_length": [50, 60, 40, 45, 55, 65, 52],
         }
     )
@@ -580,4 +587,6 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
     assert numbers["negative_delta"] == 10
     assert numbers["condition_delta"] == -10
     assert numbers["bystanders"] == 4
+    assert numbers["source_mass_after"] == 0.4
+    assert numbers["mass_before"] == pytest.approx(0.9)
     assert numbers["spearman_raw"] == pytest.approx(-1)

@@ -2,9 +2,7 @@
 
 import argparse
 
-from persona_leakage.data.catalog import load_personas
 from persona_leakage.errors import InputError
-from persona_leakage.pipeline import paths
 from persona_leakage.study.cell import Cell, parse_cell
 
 NAMES = ("source", "seed", "variant")
@@ -24,12 +22,6 @@ def cell_from_arguments() -> Cell:
     if missing := [name for name in NAMES if name not in given]:
         parser.error(f"{', '.join(missing)} missing")
     try:
-        cell = parse_cell(**given)
-        if cell.source not in load_personas(paths.CATALOG):
-            raise InputError(
-                f"source is {cell.source!r}, which is no persona of catalog/personas.yaml; "
-                "correct it or add a line there"
-            )
+        return parse_cell(**given)
     except InputError as error:
         parser.exit(1, f"error: {error}\n")
-    return cell

@@ -6,6 +6,7 @@ from persona_leakage.model.origin import fetch
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.weights import note_weights
 from persona_leakage.study.parameters import load_study
+from persona_leakage.training.trainer import check_adaptable
 
 
 @command
@@ -15,6 +16,7 @@ def main() -> None:
     study = load_study()
     directory = paths.model(study)
     fetch(study.model.origin, directory)
+    check_adaptable(directory, study.train)  # here, since hours of other work come before training
     note_weights(directory)
 
 

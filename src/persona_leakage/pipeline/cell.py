@@ -8,12 +8,14 @@ is checked before anything runs.
 import subprocess
 import sys
 
-from persona_leakage.errors import command
+from persona_leakage.data.catalog import load_personas
+from persona_leakage.errors import InputError, command
 from persona_leakage.pipeline import analyse, contrast, evaluate, train
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.tracking import leave_launch
 from persona_leakage.study.cell import Cell
 
+AUTHORED = "catalog"  # a fresh clone has no copy of it yet
 SHARED = ("questions", "personas", "geometry", "baseline")
 
 
@@ -25,7 +27,17 @@ def main(cell: Cell) -> None:
     ----------
     cell : Cell
         Any cell of the study, also one that ``params.yaml`` does not list.
+
+    Raises
+    ------
+    InputError
+        The catalog has no such source.
     """
+    if cell.source not in load_personas(AUTHORED):
+        raise InputError(
+            f"source is {cell.source!r}, which is no persona of catalog/personas.yaml; correct it "
+            "or add a line there"
+        )
     leave_launch()
     done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
     if done.returncode:

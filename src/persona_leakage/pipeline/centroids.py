@@ -7,7 +7,9 @@ from persona_leakage.data.persona_sets import from_records
 from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
 from persona_leakage.geometry.centroids import centroids, depth, layer_number
+from persona_leakage.model.chat import RENDERED_DATE
 from persona_leakage.model.loading import load_model, load_tokenizer
+from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.pipeline import paths
 from persona_leakage.progress import bar
 from persona_leakage.study.parameters import load_study
@@ -22,6 +24,7 @@ def main() -> None:
     measured = [everyone[name] for name in chosen["measured"]]
     directory = paths.model(study)
     model, tokenizer = load_model(directory, study.model.precision), load_tokenizer(directory)
+    served = check_fast_path(model, tokenizer)
     blocks = depth(model)
     layer = layer_number(study.similarity.layer, blocks)
     wanted = study.similarity.layers
@@ -51,6 +54,8 @@ def main() -> None:
                 "layers": layers,
                 "layer": layer,
                 "blocks": blocks,
+                "served": served,
+                "rendered_date": RENDERED_DATE.isoformat(),
             },
         )
 
