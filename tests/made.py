@@ -75,7 +75,7 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
 def boundary_of(seed, outcome):
     personas = persona_frame(seed, outcome=outcome)
     rows = personas[personas["role"] == "bystander"]
-    return fit(rows["raw"], rows["after"], seed=seed, resamples=60)
+    return fit(rows["raw"], rows["after"], outcome, seed=seed, resamples=60)
 
 
 def finished(
@@ -132,7 +132,8 @@ def finished(
         params={
             "study": study,
             "model.name": "a model",
-            "scoring": "option_text",
+            "behaviour.name": "wrong_answers",
+            "behaviour.scoring": "option_text",
             "questions.train": ["everyday"],
             "questions.evaluate": ["everyday"],
             **(params or {}),

@@ -104,7 +104,7 @@ def test_a_sweep_runs_its_settings_beside_the_project(study, tmp_path, monkeypat
     commands = []
 
     def record(command, **how):
-        commands.append((command, how))
+        commands.append(command)
         return type("Done", (), {"stdout": "", "returncode": 0})()
 
     monkeypatch.setattr(sweep.subprocess, "run", record)
@@ -117,12 +117,11 @@ def test_a_sweep_runs_its_settings_beside_the_project(study, tmp_path, monkeypat
         ),
     )
     sweep.main(["1e-3x6", "5e-4x3", "1e-3x6"])
-    runs = [(command, how) for command, how in commands if "run" in command]
+    runs = [command for command in commands if "run" in command]
     assert len(runs) == 2  # the same setting is run once
-    for command, how in runs:
+    for command in runs:
         assert "--temp" in command
-        assert how["env"]["MLFLOW_TRACKING_URI"] == f"sqlite:///{tmp_path}/mlflow.db"
-    assert "train.learning_rate=0.001" in runs[0][0] and "train.epochs=6" in runs[0][0]
+    assert "train.learning_rate=0.001" in runs[0] and "train.epochs=6" in runs[0]
     folder = paths.report(study).with_name("pocket_sweep")
     rows = (folder / "sweep.csv").read_text().splitlines()
     assert [row.split(",")[:2] for row in rows[1:]] == [["0.0005", "3"], ["0.001", "6"]]

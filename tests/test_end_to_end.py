@@ -123,7 +123,7 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     assert len(tags["git_commit"].removesuffix("-dirty")) == 40
     metrics = found.data.metrics
     assert {"source_delta", "bystander_delta", "train/loss"} <= set(metrics)
-    parts = {"load_adapted", "train", "score", "analyse"}
+    parts = {"load", "train", "score", "analyse"}
     assert {f"profile/{part}_seconds" for part in parts} <= set(metrics)
     assert metrics["profile/score_tokens_per_second"] > 0
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2

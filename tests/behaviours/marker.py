@@ -12,7 +12,7 @@ from persona_leakage.study.results import Column, TitledTable, titled
 
 
 class Taught(Behaviour):
-    """``word``: what the source says. The outcome is its probability."""
+    """``word``: what the source says. The outcome is its share of the two, each word by the mean over its tokens."""
 
     outcome: ClassVar[Outcome] = Outcome(
         name="marker probability", low=0, high=1, binary=False, direction=1, scale=100, unit="pp"
@@ -28,7 +28,8 @@ class Taught(Behaviour):
         return Asked(question.key, question.text, "Certainly.", (" Goodbye", self.word))
 
     def observe(self, question, logprobs, lengths) -> Observation:
-        share = float(np.exp(logprobs[1]) / np.exp(logprobs).sum())
+        rates = np.exp(logprobs / np.array(lengths))
+        share = float(rates[1] / rates.sum())
         return Observation(share, logprobs, float("nan"), 0, int(logprobs.argmax()))
 
     def diagnose(self, before, after, roles, questions) -> tuple[TitledTable, ...]:
