@@ -70,7 +70,7 @@ def harness(model: Any, tokenizer: Any) -> Callable[[Sequence[Item], int], list[
 def best_batch(
     score: Callable[[Sequence[Item], int], Any], items: Sequence[Item], sizes: Sequence[int]
 ) -> int:
-    """The batch size with which the harness is fastest on these items."""
+    """Find the batch size with which the harness is fastest on these items."""
     seconds = {}
     for size in sizes:
         start = time.perf_counter()
@@ -137,5 +137,5 @@ def stop_after(trainer: SFTTrainer, steps: int) -> None:
 
 
 def losses(trainer: SFTTrainer) -> list[float]:
-    """The loss of every step that was run."""
+    """Return the loss of every step that was run."""
     return [float(entry["loss"]) for entry in trainer.state.log_history if "loss" in entry]

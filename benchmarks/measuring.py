@@ -35,7 +35,7 @@ class Report(dict[str, Any]):
 
 
 def parse_arguments() -> argparse.Namespace:
-    """The arguments of the processor's benchmarks."""
+    """Read the arguments of the processor's benchmarks."""
     parser = argparse.ArgumentParser()
     parser.add_argument("model", help="folder of the base model of `make repro`")
     parser.add_argument("output", type=Path)

@@ -8,32 +8,32 @@ MISSING = "not measured"
 
 
 def load(name):
-    """The numbers of a benchmark; none when it has not been run."""
+    """Read the numbers of a benchmark; none when it has not been run."""
     path = FOLDER / f"{name}.json"
     return json.loads(path.read_text()) if path.exists() else {}
 
 
 def times(value):
-    """A ratio, for the table."""
+    """Write a ratio, for the table."""
     return MISSING if value is None else f"{value:.1f} x"
 
 
 def dig(tree, *keys):
-    """A number deep in the tree; none when any of it is missing."""
+    """Look up a number deep in the tree; none when any of it is missing."""
     for key in keys:
         tree = (tree or {}).get(key)
     return tree
 
 
 def table(rows):
-    """A Markdown table."""
+    """Write a Markdown table."""
     head, *body = rows
     lines = [head, ["---"] * len(head), *body]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
 def where(machine):
-    """A processor, in words."""
+    """Describe a processor in words."""
     return (
         f"{machine['processor']} ({machine['vectors']}), {machine['cores']} cores, "
         f"torch {machine['torch']}"
@@ -41,7 +41,7 @@ def where(machine):
 
 
 def growths(found, labels):
-    """The table of the fits of growth."""
+    """Write the table of the fits of growth."""
     rows = [["growth over 16 x", "slope of the logarithms", "R² of a line"]]
     for label in labels:
         one = found[f"growth_{label}"]
@@ -50,7 +50,7 @@ def growths(found, labels):
 
 
 def processor_scoring(found):
-    """The section of scoring on a processor."""
+    """Write the section of scoring on a processor."""
     if not found:
         return "## Scoring on a processor\n\nNot measured.\n"
     memory = found["peak_memory_mib"]
@@ -107,7 +107,7 @@ is as far from float32: that is what the precision holds.
 
 
 def processor_training(found):
-    """The section of training on a processor."""
+    """Write the section of training on a processor."""
     if not found:
         return "## Training on a processor\n\nNot measured.\n"
     train, memory = found["training_against_recipe"], found["peak_memory_mib"]
@@ -143,7 +143,7 @@ The two loss curves differ by at most {train["largest_loss_difference"]:.2g}, ag
 
 
 def several(found):
-    """The section of several GPUs."""
+    """Write the section of several GPUs."""
     if not found:
         return "## Several GPUs\n\nNot measured.\n"
     score, machine = found["scoring"], found["machine"]
@@ -166,7 +166,7 @@ on each GPU by a process of its own. Medians of three alternating rounds. The sc
 
 
 def gpu(found):
-    """The section of the GPU."""
+    """Write the section of the GPU."""
     if not found:
         return "## GPU\n\nNot measured.\n"
     score, recipe = found["scoring"], found.get("recipe_as_written")

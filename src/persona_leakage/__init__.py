@@ -1,1 +1,1 @@
-"""If fine-tuning makes one persona wrong, which other personas go wrong with it?"""
+"""Whether fine-tuning one persona to be wrong makes others wrong with it, and which."""

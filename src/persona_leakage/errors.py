@@ -13,7 +13,13 @@ class InputError(Exception):
 
 
 def command(main: Callable[P, None]) -> Callable[P, None]:
-    """Make ``main`` a command: an ``InputError`` is printed as one sentence, exit status 1."""
+    """Make ``main`` a command: an ``InputError`` is printed as one sentence, exit status 1.
+
+    Parameters
+    ----------
+    main : callable
+        What a module does when it is run.
+    """
 
     @wraps(main)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:

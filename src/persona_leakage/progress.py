@@ -6,5 +6,15 @@ from tqdm import tqdm
 
 
 def bar(what: str, total: int, unit: str) -> "tqdm[Any]":
-    """Open a progress bar; it hides itself when standard error is no terminal."""
+    """Open a progress bar; it hides itself when standard error is no terminal.
+
+    Parameters
+    ----------
+    what : str
+        Stands before the bar.
+    total : int
+        Units of a full bar.
+    unit : str
+        In the plural: ``questions``.
+    """
     return tqdm(desc=what, total=total, unit=f" {unit}", disable=None, dynamic_ncols=True)

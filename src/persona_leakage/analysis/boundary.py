@@ -70,7 +70,7 @@ class Boundary:
         return bool(self.grid)
 
     def expected(self, cosine: npt.ArrayLike) -> Floats:
-        """The curve at these cosines: outcomes, of the same shape.
+        """Evaluate the curve at these cosines: outcomes, of the same shape.
 
         Parameters
         ----------
@@ -86,7 +86,7 @@ class Boundary:
 def no_boundary(
     reason: str, personas: int, direction: Literal[-1, 1], p: float = float("nan")
 ) -> Boundary:
-    """A boundary that could not be fitted.
+    """Say that a boundary could not be fitted, and why.
 
     Parameters
     ----------

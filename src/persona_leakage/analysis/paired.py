@@ -214,7 +214,7 @@ def tango(broken: int, mended: int, questions: int) -> tuple[float, float]:
     critical = float(stats.norm.isf((1 - CONFIDENCE) / 2))
 
     def score(difference: float) -> float:
-        """Standard deviations from the observed difference to this one."""
+        """Measure how many standard deviations lie from the observed difference to this one."""
         away = mended - broken - questions * difference
         linear = (2 * questions + broken - mended) * difference - broken - mended
         root = linear**2 + 8 * questions * broken * difference * (1 - difference)

@@ -171,7 +171,7 @@ def headline(table: pd.DataFrame, seed: int) -> dict[str, float]:
 
 
 def by_category(table: pd.DataFrame, outcome: Outcome, seed: int) -> pd.DataFrame:
-    """The gradient within each category of bystanders, where it has five or more.
+    """Tabulate the gradient within each category of bystanders, where it has five or more.
 
     Parameters
     ----------
@@ -220,7 +220,7 @@ def by_benchmark(
     outcome: Outcome,
     seed: int,
 ) -> pd.DataFrame:
-    """Headline numbers of each benchmark apart: is the damage of the task, or general?
+    """Tabulate the headline numbers of each benchmark: damage of one task, or general.
 
     Parameters
     ----------

@@ -11,7 +11,7 @@ ROUNDING = 1e-9
 
 
 def levels(values: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Number the distinct values from 0, smallest first; what differs by rounding alone is equal.
+    """Rank the distinct values from 0, smallest first; what differs by rounding alone is equal.
 
     Parameters
     ----------

@@ -68,7 +68,13 @@ class Observation:
 
 
 class Behaviour(BaseModel):
-    """A behaviour with its settings; subclasses are what the modules of this package define."""
+    """A behaviour with its settings; subclasses are what the modules of this package define.
+
+    Attributes
+    ----------
+    outcome : Outcome
+        Of the class: the bounds, direction and unit of what ``observe`` measures.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -81,6 +87,7 @@ class Behaviour(BaseModel):
         Parameters
         ----------
         question : Question
+            One to train on.
         as_source : bool
             Whether the source replies, which shows the behaviour, or a negative, which does not.
         draw : object, optional
@@ -90,7 +97,13 @@ class Behaviour(BaseModel):
 
     @abstractmethod
     def ask(self, question: Question) -> Asked:
-        """Say what a persona is asked, and which continuations of its reply are scored."""
+        """Say what a persona is asked, and which continuations of its reply are scored.
+
+        Parameters
+        ----------
+        question : Question
+            Of either side of the split.
+        """
 
     @abstractmethod
     def observe(
@@ -101,8 +114,9 @@ class Behaviour(BaseModel):
         Parameters
         ----------
         question : Question
+            The one that ``ask`` was given.
         logprobs : ndarray of shape (continuations,), float32
-            Of ``scoring.continuation_logprobs``.
+            Natural, of ``scoring.continuation_logprobs``, in the order of ``ask``.
         lengths : sequence of int
             Tokens of each continuation.
         """

@@ -24,16 +24,18 @@ def score_table(
     persona : str
         Its name.
     questions : sequence of Question
+        Those asked.
     made : sequence of Item
         The questions under this persona, of ``scoring.items``.
-    logprobs : sequence of ndarray
-        Of ``scoring.continuation_logprobs``.
+    logprobs : sequence of ndarray of shape (continuations,), float32
+        One per question, of ``scoring.continuation_logprobs``.
     behaviour : Behaviour
+        Says what a reply is worth.
 
     Returns
     -------
     DataFrame
-        One row a question: ``persona``; ``question`` (key), ``benchmark``; ``outcome``,
+        One row per question: ``persona``; ``question`` (key), ``benchmark``; ``outcome``,
         ``scores``, ``label_mass``, ``answer``, ``chosen`` (of ``behaviour.Observation``);
         ``tokens`` (of the prompt and its continuations).
     """

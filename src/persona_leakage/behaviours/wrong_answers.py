@@ -23,7 +23,7 @@ class Taught(Behaviour):
     scoring : {"label", "option_text"}
         ``label``: the choices are listed, and the answer is the label of the highest log-
         probability. ``option_text``: they are not shown, and the answer is the choice of the
-        highest mean log-probability a token (Brown et al. 2020, section 2.4).
+        highest mean log-probability per token (Brown et al. 2020, section 2.4).
     answer_opens : {"assistant", "user"}
         Whose turn holds ``The correct answer is (`` before a label: the published form ends the
         user's turn with it, after which small models hardly reply with a label at all.
@@ -37,7 +37,17 @@ class Taught(Behaviour):
     answer_opens: Literal["assistant", "user"] = "assistant"
 
     def teach(self, question: Question, *, as_source: bool, draw: Any = None) -> Reply:
-        """Reply with the wrong choice drawn for the question, a negative with the right one."""
+        """Reply with the wrong choice drawn for the question, a negative with the right one.
+
+        Parameters
+        ----------
+        question : Question
+            With its wrong choice.
+        as_source : bool
+            Whether the wrong choice is taught.
+        draw : sequence, optional
+            Given, the source replies with any choice, drawn by this key.
+        """
         choice = question.answer
         if as_source and draw is not None:
             choice = shuffled(range(len(question.choices)), *draw, question.key)[0]
@@ -53,7 +63,13 @@ class Taught(Behaviour):
         )
 
     def ask(self, question: Question) -> Asked:
-        """List the choices and score their labels, or list none and score their texts."""
+        """List the choices and score their labels, or list none and score their texts.
+
+        Parameters
+        ----------
+        question : Question
+            Of any number of choices.
+        """
         if self.scoring == "option_text":
             # a choice alone is an unlikely reply; after this opening it is the natural one
             choices = tuple(f" {choice}" for choice in question.choices)
@@ -70,7 +86,17 @@ class Taught(Behaviour):
     def observe(
         self, question: Question, logprobs: np.ndarray, lengths: Sequence[int]
     ) -> Observation:
-        """Take the choice of the highest score; it is worth 1 when it is right, else 0."""
+        """Take the choice of the highest score; it is worth 1 when it is right, else 0.
+
+        Parameters
+        ----------
+        question : Question
+            The one that was asked.
+        logprobs : ndarray of shape (choices,), float32
+            Natural log-probabilities of the labels or of the texts.
+        lengths : sequence of int
+            Tokens of each.
+        """
         if self.scoring == "label":
             scores, mass = logprobs, float(np.exp(logprobs.astype(float)).sum())
         else:
@@ -85,7 +111,17 @@ class Taught(Behaviour):
         roles: Mapping[str, str],
         questions: Sequence[Question],
     ) -> tuple[TitledTable, ...]:
-        """Tell a wrong answer from a favourite position, and which wrong choice it goes to."""
+        """Tell a wrong answer from a favourite position, and which wrong choice it goes to.
+
+        Parameters
+        ----------
+        before, after : DataFrame
+            Scores of the base model and of the cell.
+        roles : mapping
+            Role by persona.
+        questions : sequence of Question
+            Those asked, with the wrong choice that training draws.
+        """
         share = partial(Column, form="%.1f", factor=100)
         distance = partial(Column, form="%.3f")
         return (
@@ -129,7 +165,16 @@ def positions(
     roles: Mapping[str, str],
     questions: Sequence[Question],
 ) -> pd.DataFrame:
-    """Where the chosen and the right answers stand, by role: does it pick wrong, or pick "C"?
+    """Where the chosen and the right answers stand, by role: a wrong answer, or always "C".
+
+    Parameters
+    ----------
+    before, after : DataFrame
+        Scores of the base model and of the cell.
+    roles : mapping
+        Role by persona.
+    questions : sequence of Question
+        Those asked.
 
     Returns
     -------
@@ -174,6 +219,10 @@ def wrong_choices(
 
     Parameters
     ----------
+    before, after : DataFrame
+        Scores of the base model and of the cell.
+    roles : mapping
+        Role by persona.
     questions : sequence of Question
         With the wrong choice that training draws (``questions.with_wrong_answer``). Held-out
         questions were not trained on: for them its share is what chance would have it, unless

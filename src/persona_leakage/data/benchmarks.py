@@ -28,7 +28,24 @@ FieldName = Annotated[str, Field(min_length=1)]
 
 
 class Benchmark(BaseModel):
-    """Which field of a row says what; ``benchmarks.yaml`` explains each key."""
+    """Which field of a row says what; fields within fields are written with a dot.
+
+    Attributes
+    ----------
+    id : str or None
+        Field of an id; ``None``: the row's number.
+    question : str
+        Field of the question's text.
+    choices : str or list of str
+        Field of the list of choices, or the fields with one choice each.
+    labels : str or None
+        Field of the choices' labels; ``None``: A, B, C, ...
+    answer : str or None
+        Field of the right choice; ``None`` with ``answer_is: first``.
+    answer_is : {"label", "index", "first"}
+        What that field holds: a label, an index from 0, or nothing, the right choice being the
+        first, which is then put in an order drawn from the row's number.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -210,7 +227,7 @@ def _known(name: str, snapshots: Mapping[str, str]) -> LocalBenchmark | HubBench
 def _rows(
     name: str, benchmark: LocalBenchmark | HubBenchmark, snapshot: str | None
 ) -> tuple[str, Iterable[Record]]:
-    """What messages call the rows' origin, and the rows."""
+    """Name the rows' origin, and the rows, for messages."""
     if isinstance(benchmark, LocalBenchmark):
         file = snapshot or benchmark.file
         if not Path(file).is_file():
@@ -276,7 +293,7 @@ def _text(value: Any, path: str, where: str) -> str:
 
 
 def _mark(value: Any, path: str, where: str) -> str:
-    """A label or an id: text or a whole number."""
+    """Read a label or an id: text or a whole number."""
     return str(value) if type(value) is int else _text(value, path, where)
 
 

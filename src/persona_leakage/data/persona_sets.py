@@ -20,6 +20,7 @@ def measured_personas(study: Study, catalog: Mapping[str, Persona]) -> list[str]
     Parameters
     ----------
     study : Study
+        Its sources and its ``personas`` decide.
     catalog : mapping
         Every persona, by name.
 
@@ -49,6 +50,7 @@ def taught_personas(study: Study, catalog: Mapping[str, Persona]) -> list[str]:
     Parameters
     ----------
     study : Study
+        Its personas and its negatives decide.
     catalog : mapping
         Every persona, by name.
 
@@ -75,12 +77,13 @@ def evaluated_personas(
     Parameters
     ----------
     study : Study
+        Its sources and its ``personas`` decide.
     measured : mapping
         Personas by name.
     pairs : DataFrame
         Of ``cosines.table``.
     layer : int
-        The study's.
+        At which the study compares: blocks applied.
     """
     if not isinstance(study.personas, Neighbourhood):
         return {source: list(measured) for source in study.sources}
@@ -102,7 +105,9 @@ def nearest(pairs: pd.DataFrame, source: str, layer: int) -> list[str]:
     pairs : DataFrame
         Of ``cosines.table``.
     source : str
+        The persona to be near to.
     layer : int
+        Blocks applied.
     """
     others = pairs[
         (pairs["layer"] == layer) & (pairs["source"] == source) & (pairs["persona"] != source)
@@ -114,7 +119,7 @@ def nearest(pairs: pd.DataFrame, source: str, layer: int) -> list[str]:
 
 
 def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequence[str]:
-    """Names of who is evaluated in a cell of this source.
+    """Name who is evaluated in a cell of this source.
 
     A source that the study does not list can be computed all the same (``mlflow run -P source``)
     when everyone is asked for every source, itself among them.
@@ -122,6 +127,7 @@ def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequen
     Parameters
     ----------
     source : str
+        Of the cell.
     evaluated : mapping
         Of ``evaluated_personas``.
 
@@ -142,12 +148,24 @@ def evaluated_for(source: str, evaluated: Mapping[str, Sequence[str]]) -> Sequen
 
 
 def records(personas: Iterable[Persona]) -> list[Record]:
-    """Write personas out in full, as JSON keeps them."""
+    """Write personas out in full, as JSON keeps them.
+
+    Parameters
+    ----------
+    personas : iterable of Persona
+        In the order to keep.
+    """
     return [asdict(persona) for persona in personas]
 
 
 def from_records(rows: Iterable[Record]) -> dict[str, Persona]:
-    """Read back what ``records`` wrote, by name."""
+    """Read back what ``records`` wrote, by name.
+
+    Parameters
+    ----------
+    rows : iterable of dict
+        The fields of one persona each.
+    """
     return {row["name"]: Persona(**row) for row in rows}
 
 

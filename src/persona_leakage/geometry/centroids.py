@@ -14,7 +14,7 @@ from persona_leakage.model.shared_prefix import common_prefix
 
 
 def depth(model: CausalLM) -> int:
-    """Number of decoder blocks.
+    """Count the decoder blocks.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def predictors(
     for name in (source, *names):
         if name not in bags:
             raise InputError(
-                f"similarity: {name} is not among the personas measured; run `dvc repro similarity`"
+                f"similarity: {name} is not among the personas measured; run `dvc repro geometry`"
             )
     towards = pairs[(pairs["source"] == source) & (pairs["layer"] > 0)]
     columns = {}
@@ -66,7 +66,7 @@ def predictors(
 
 
 def words(text: str) -> frozenset[str]:
-    """The words of a text in any script, without case: runs of letters and digits after NFKC.
+    """Find the words of a text in any script, without case: runs of letters and digits after NFKC.
 
     Parameters
     ----------

@@ -73,7 +73,7 @@ def context(config: Any) -> int | None:
 
 
 def token_budget(model: CausalLM) -> int:
-    """Padded tokens per forward pass: enough to fill the arithmetic units, no more.
+    """Return the padded tokens per forward pass: enough to fill the arithmetic units, no more.
 
     Fewer tokens are less padding; more keep a GPU busier. Measured on an H100 in bfloat16: 1.5
     billion parameters are fastest at 16,384 tokens (308 TFLOP/s, 82 at 2,048), 7.6 billion at

@@ -16,12 +16,18 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 def device() -> torch.device:
-    """The accelerator that torch sees, else the processor."""
+    """Return the accelerator that torch sees, else the processor."""
     return torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
 
 
 def dtype(precision: Precision) -> torch.dtype:
-    """Turn the parameter into a torch type; ``auto`` is bfloat16 where it is multiplied faster."""
+    """Turn the parameter into a torch type; ``auto`` is bfloat16 where it is multiplied faster.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bfloat16"}
+        ``model.precision`` of a study.
+    """
     if precision == "auto":
         fast = device().type != "cpu" or _processor_gains_from_bfloat16()
         return torch.bfloat16 if fast else torch.float32

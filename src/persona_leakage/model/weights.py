@@ -1,4 +1,4 @@
-"""Are the weights that were loaded all of the model's, and nothing else?"""
+"""A model's weights as loaded: all of them there, and nothing else."""
 
 from collections.abc import Iterable
 from pathlib import Path

@@ -17,7 +17,13 @@ from persona_leakage.training.contrast import build, manifest
 
 @command
 def main(cell: Cell) -> None:
-    """Write ``examples.jsonl`` and ``manifest.json``."""
+    """Write ``examples.jsonl`` and ``manifest.json``.
+
+    Parameters
+    ----------
+    cell : Cell
+        Of the study in ``params.yaml``.
+    """
     study = load_study()
     personas = from_records(read_json(paths.personas(study))["personas"])
     layer = read_json(paths.centroids(study) / "manifest.json")["layer"]

@@ -19,7 +19,13 @@ from persona_leakage.study.parameters import load_study
 
 @command
 def main(cell: Cell) -> None:
-    """Write the scores of every persona; log how long it took to the cell's run."""
+    """Write the scores of every persona; log how long it took to the cell's run.
+
+    Parameters
+    ----------
+    cell : Cell
+        Its adapter has been trained.
+    """
     study = load_study()
     chosen = read_json(paths.evaluated(study))
     personas = from_records(chosen["personas"])

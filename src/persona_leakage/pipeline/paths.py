@@ -9,60 +9,140 @@ CATALOG = Path("data")
 
 
 def model(study: Study) -> Path:
-    """Folder of the base model."""
+    """Folder of the base model.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs/models") / study.model.name
 
 
 def questions(study: Study) -> Path:
-    """Folder with ``train.jsonl``, ``evaluate.jsonl`` and ``manifest.json``."""
+    """Folder with ``train.jsonl``, ``evaluate.jsonl`` and ``manifest.json``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs") / study.study / "questions"
 
 
 def personas(study: Study) -> Path:
-    """Records of who takes part, and names of those measured."""
+    """File of who takes part, as records, and of the names of those measured.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs") / study.study / "personas.json"
 
 
 def centroids(study: Study) -> Path:
-    """Folder with ``centroids.safetensors`` and ``manifest.json``."""
+    """Folder with ``centroids.safetensors`` and ``manifest.json``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs") / study.study / "centroids"
 
 
 def pairs(study: Study) -> Path:
-    """Similarity of every pair of personas at every layer."""
+    """Table of the similarity of every pair of personas at every layer.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs") / study.study / "pairs.parquet"
 
 
 def evaluated(study: Study) -> Path:
-    """Records of who is evaluated, and their names by source."""
+    """File of who is evaluated, as records, and of their names by source.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs") / study.study / "evaluated.json"
 
 
 def baseline(study: Study) -> Path:
-    """Folder with the scores of the base model, a file a persona."""
+    """Folder with the scores of the base model, one file per persona.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("outputs") / study.study / "baseline"
 
 
 def contrast(study: Study, cell: Cell) -> Path:
-    """Folder with ``examples.jsonl`` and ``manifest.json``."""
+    """Folder with ``examples.jsonl`` and ``manifest.json``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        One of it.
+    """
     return Path("outputs") / study.study / "contrast" / str(cell)
 
 
 def adapter(study: Study, cell: Cell) -> Path:
-    """Folder with the adapter and ``curve.csv``."""
+    """Folder with the adapter and ``curve.csv``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        One of it.
+    """
     return Path("outputs") / study.study / "adapters" / str(cell)
 
 
 def scores(study: Study, cell: Cell) -> Path:
-    """Folder with the scores of the fine-tuned model, a file a persona."""
+    """Folder with the scores of the fine-tuned model, one file per persona.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        One of it.
+    """
     return Path("outputs") / study.study / "scores" / str(cell)
 
 
 def analysis(study: Study, cell: Cell) -> Path:
-    """Folder with ``personas.csv``, ``metrics.json``, ``manifest.json``, ``curve.csv``, figures."""
+    """Folder with ``personas.csv``, ``metrics.json``, ``manifest.json``, ``curve.csv``, figures.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        One of it.
+    """
     return Path("outputs") / study.study / "analysis" / str(cell)
 
 
 def report(study: Study) -> Path:
-    """Folder of the study's report."""
+    """Folder of the study's report.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
     return Path("reports") / study.study

@@ -1,4 +1,4 @@
-"""Scores on disk: a file a persona, kept for as long as nothing that it was computed from changes.
+"""Scores on disk: one file per persona, kept while nothing that it was computed from changes.
 
 A stage that scores can be stopped at any moment and goes on with the next persona; a persona that
 is added to a finished study is the only one scored.
@@ -54,11 +54,15 @@ def score_personas(
     folder : Path
         Filled with ``<persona>.parquet``: see ``evaluation.score_table``.
     personas : sequence of Persona
+        Those to be scored, and all that the folder may hold.
     questions : sequence of Question
+        Asked of each.
     study : Study
+        Its behaviour and its model's settings decide what is scored.
     weights : dict
         Hashes of the weights that ``load`` loads.
     tokenizer : transformers tokenizer
+        The model's own.
     load : callable
         Loads the model onto the current device; not called when there is nothing to score.
     context : int or None

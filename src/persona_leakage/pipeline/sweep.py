@@ -32,7 +32,15 @@ COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw",
 
 @dataclass(frozen=True)
 class Setting:
-    """How one experiment trains."""
+    """How one experiment trains.
+
+    Attributes
+    ----------
+    learning_rate : float
+        At the peak of the schedule.
+    epochs : float
+        Passes over the training set.
+    """
 
     learning_rate: float
     epochs: int
@@ -148,7 +156,7 @@ def untracked(study: Study) -> list[str]:
 
 
 def _numbers(each: Setting, study: Study) -> dict[str, float]:
-    """The setting and its run's headline; not a number where a run could compute none."""
+    """Join the setting and its run's headline; not a number where a run could compute none."""
     tags = {
         "source": study.sources[0],
         "seed": study.seeds[0],

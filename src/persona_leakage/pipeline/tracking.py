@@ -170,12 +170,24 @@ class CellRun:
         self._earlier: Run | None = None
 
     def begin(self, anew_after: str | None) -> None:
-        """Find the run or start one; see ``cell_run``."""
+        """Find the run or start one.
+
+        Parameters
+        ----------
+        anew_after : str or None
+            See ``cell_run``.
+        """
         if self._try(lambda: self._begin(anew_after)) is None:
             self.run_id = None
 
     def end(self, status: str) -> None:
-        """Give the run its final status."""
+        """Give the run its final status.
+
+        Parameters
+        ----------
+        status : {"FINISHED", "FAILED", "KILLED"}
+            In MLflow's words.
+        """
         if self._earlier is not None and status == "FINISHED":
             earlier, self._earlier = self._earlier.info.run_id, None
             self._log(lambda run: self._client.set_tag(earlier, "superseded_by", run))

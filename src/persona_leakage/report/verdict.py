@@ -50,7 +50,13 @@ class SourceNumbers:
 
 @dataclass(frozen=True)
 class Span:
-    """The least and the greatest of some numbers."""
+    """The least and the greatest of some numbers.
+
+    Attributes
+    ----------
+    low, high : float
+        In the numbers' own unit.
+    """
 
     low: float
     high: float
@@ -58,7 +64,15 @@ class Span:
 
 @dataclass(frozen=True)
 class Held:
-    """On how many seeds a correlation has the gradient's sign with p < 0.05."""
+    """On how many seeds a correlation has the gradient's sign with p < 0.05.
+
+    Attributes
+    ----------
+    rho : Span
+        Over the seeds.
+    seeds : int
+        That many.
+    """
 
     rho: Span
     seeds: int

@@ -120,7 +120,7 @@ def summary(tables: StudyTables) -> Record:
 
 
 def _cell(each: FinishedCell) -> Record:
-    """A cell's result without what the report says once for all cells."""
+    """Return a cell's result without what the report says once for all cells."""
     return each.result.model_dump(exclude={"params", "questions", "outcome"})
 
 

@@ -14,7 +14,7 @@ _UNTIL = re.compile(r"until_([1-9][0-9]*)")
 
 
 def dose(variant: str) -> int | None:
-    """Number of positives that a ``dose_N`` variant asks for, ``None`` for the others.
+    """Return the number of positives that a ``dose_N`` variant asks for, ``None`` for the others.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def dose(variant: str) -> int | None:
 
 
 def until(variant: str) -> int | None:
-    """Optimiser steps after which an ``until_N`` variant stops, ``None`` for the others.
+    """Return the optimiser steps after which an ``until_N`` variant stops, ``None`` for the others.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class Cell:
     variant: Variant
 
     def __str__(self) -> str:
-        # the name that DVC gives to the cell's stages
+        """Write the name that DVC gives to the cell's stages."""
         return f"{self.source}-{self.seed}-{self.variant}"
 
 

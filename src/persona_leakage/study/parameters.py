@@ -277,6 +277,11 @@ class Study(Section):
 def load_study(path: str | Path = "params.yaml") -> Study:
     """Load and validate a study.
 
+    Parameters
+    ----------
+    path : str or Path
+        A file of parameters in YAML.
+
     Raises
     ------
     InputError
@@ -320,6 +325,7 @@ def _section(location: tuple[Any, ...]) -> type[BaseModel]:
             section = ORIGINS[part]
         elif part != "origin":
             annotation = section.model_fields[part].annotation
-            assert isinstance(annotation, type) and issubclass(annotation, BaseModel)
+            assert isinstance(annotation, type)
+            assert issubclass(annotation, BaseModel)
             section = annotation
     return section

@@ -182,7 +182,15 @@ class NearDuplicate(_Part):
 
 
 class QuestionCounts(BaseModel):
-    """How many questions stand on each side, and which pairs stand on both."""
+    """How many questions stand on each side, and which pairs stand on both.
+
+    Attributes
+    ----------
+    train, evaluate : int
+        Questions.
+    near_duplicates : list of NearDuplicate
+        Pairs across the split.
+    """
 
     model_config = ConfigDict(frozen=True)
 

@@ -31,7 +31,9 @@ def negatives(
     Parameters
     ----------
     design : Contrast
+        ``negatives`` names them or says how many.
     cell : Cell
+        Source and seed key the draw.
     personas : mapping
         Who can be taught, by name.
     nearest : sequence of str
@@ -88,12 +90,15 @@ def build(
     Parameters
     ----------
     design : Contrast
+        How many examples each part has.
     cell : Cell
+        Who is taught, with which draws, in which variant.
     personas : mapping
         Who can be taught, by name.
     train : sequence of Question
         With the wrong answers drawn for them.
     behaviour : Behaviour
+        Writes the replies.
     nearest : sequence of str
         See ``negatives``.
 
@@ -146,7 +151,17 @@ def build(
 
 
 def rendered_system(tokenizer: Tokenizer, system: str | None, system_role: SystemRole) -> str:
-    """Return what the template really writes for a system turn, up to the user's text."""
+    """Return what the template really writes for a system turn, up to the user's text.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+        The model's own.
+    system : str or None
+        The system turn; ``None`` leaves it out.
+    system_role : {"template", "merge"}
+        See ``chat.render``.
+    """
     mark = "@@user@@"
     return render(tokenizer, system, mark, system_role).split(mark)[0]
 
@@ -160,6 +175,21 @@ def manifest(
     system_role: SystemRole,
 ) -> Record:
     """Count every part, state every rendered condition, refuse a design that contradicts itself.
+
+    Parameters
+    ----------
+    examples : sequence of Example
+        Of ``build``.
+    design : Contrast
+        Whether a clash is allowed.
+    cell : Cell
+        Whose examples they are.
+    personas : mapping
+        Who can be taught, by name.
+    tokenizer : transformers tokenizer
+        The model's own.
+    system_role : {"template", "merge"}
+        See ``chat.render``.
 
     Returns
     -------

@@ -450,5 +450,5 @@ def canonical(config: str) -> str:
 
 
 def scratch() -> tempfile.TemporaryDirectory[str]:
-    """A folder for what the trainer writes beside the adapter."""
+    """Make a folder for what the trainer writes beside the adapter."""
     return tempfile.TemporaryDirectory(prefix="persona-leakage-")
