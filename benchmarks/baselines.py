@@ -22,21 +22,21 @@ def load_plain(model_folder: str, kind: torch.dtype = torch.float32) -> Any:
 
 @torch.inference_mode()
 def plain_labels(model: Any, items: Sequence[Item], copies: int = 1) -> list[np.ndarray]:
-    """Label scoring as the original did it: one forward pass a question, logits everywhere.
+    """Label scoring as the original did it: one forward pass per question, logits everywhere.
 
     Several ``copies`` of the question in a batch compute the same thing in other shapes: what that
     changes is what the precision holds.
     """
-    found = []
+    logprobs = []
     for item in items:
         logits = model(input_ids=torch.tensor([item.prompt] * copies, device=model.device)).logits
         labels = [label for (label,) in item.continuations]
-        found.append(logits[0, -1].float().log_softmax(-1)[labels].cpu().numpy())
-    return found
+        logprobs.append(logits[0, -1].float().log_softmax(-1)[labels].cpu().numpy())
+    return logprobs
 
 
 def apart(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> float:
-    """Largest difference of two lists of log-probabilities, one array a question."""
+    """Largest difference of two lists of log-probabilities, one array per question."""
     return max(float(np.abs(a - b).max()) for a, b in zip(one, other, strict=True))
 
 
@@ -61,8 +61,8 @@ def harness(model: Any, tokenizer: Any) -> Callable[[Sequence[Item], int], list[
             for number, item in enumerate(items)
             for choice, continuation in enumerate(item.continuations)
         ]
-        found = iter(backend._loglikelihood_tokens(requests, disable_tqdm=True))
-        return [[next(found)[0] for _ in item.continuations] for item in items]
+        logprobs = iter(backend._loglikelihood_tokens(requests, disable_tqdm=True))
+        return [[next(logprobs)[0] for _ in item.continuations] for item in items]
 
     return score
 

@@ -4,7 +4,7 @@
 
 MODEL is the folder of the base model of ``make repro``. The recipe is the paper study's, and so are
 the examples where a snapshot of allenai/ai2_arc is given; else they are the pocket study's. Both
-sides run in turn, once a seed; memory is measured in a process of its own for each.
+sides run in turn, once per seed; memory is measured in a process of its own for each.
 """
 
 import tempfile
@@ -31,7 +31,7 @@ SEEDS = (42, 137, 256)
 
 
 def train(side, model_folder, tokenizer, data, recipe, seed):
-    """Run the first steps of a training on one side; seconds a step, losses."""
+    """Run the first steps of a training on one side; seconds per step, losses."""
     with tempfile.TemporaryDirectory() as scratch:
         if side == "ours":
             trainer = training.build_trainer(

@@ -40,28 +40,28 @@ def where(machine):
     )
 
 
-def growths(found, labels):
+def growths(numbers, labels):
     """Write the table of the fits of growth."""
     rows = [["growth over 16 x", "slope of the logarithms", "R² of a line"]]
     for label in labels:
-        one = found[f"growth_{label}"]
+        one = numbers[f"growth_{label}"]
         rows.append([label, f"{one['log_slope']:.2f}", f"{one['linear_r_squared']:.4f}"])
     return table(rows)
 
 
-def processor_scoring(found):
+def processor_scoring(numbers):
     """Write the section of scoring on a processor."""
-    if not found:
+    if not numbers:
         return "## Scoring on a processor\n\nNot measured.\n"
-    memory = found["peak_memory_mib"]
+    memory = numbers["peak_memory_mib"]
     rows = [["work", "against", "ratio", "target"]]
     for key, work, against, target in (
         ("label_against_plain", "scoring, label", "the plain loop", "4 x"),
         ("label_against_harness", "scoring, label", "lm-evaluation-harness", "1.3 x"),
         ("option_text_against_plain", "scoring, option text", "the plain loop", "4 x"),
     ):
-        rows.append([work, against, times(dig(found, key, "ratio")), target])
-    auto = found["label_auto_against_plain"]
+        rows.append([work, against, times(dig(numbers, key, "ratio")), target])
+    auto = numbers["label_auto_against_plain"]
     exact = [
         [
             "precision",
@@ -72,49 +72,50 @@ def processor_scoring(found):
         ]
     ]
     for kind in ("float32", "bfloat16"):
-        one = found[f"{kind}_exactness"]
+        one = numbers[f"{kind}_exactness"]
         keys = ("largest_difference", "ours_from_float32", "plain_from_float32")
         same = f"{100 * one['same_argmax']:.1f} %"
         exact.append([kind, *(f"{one[key]:.1g}" for key in keys), same])
     return f"""## Scoring on a processor
 
-`make bench` on {where(found["machine"])};
-SmolLM2-135M-Instruct, float32, {found["label_questions"].replace("_", " ")} questions for labels.
+`make bench` on {where(numbers["machine"])};
+SmolLM2-135M-Instruct, float32, {numbers["label_questions"].replace("_", " ")} questions for labels.
 Medians of three alternating rounds. Matrix products run at
-{found["matrix_gflops"]["float32"]:.0f} GFLOP/s in float32 and
-{found["matrix_gflops"]["bfloat16"]:.0f} in bfloat16 here.
+{numbers["matrix_gflops"]["float32"]:.0f} GFLOP/s in float32 and
+{numbers["matrix_gflops"]["bfloat16"]:.0f} in bfloat16 here.
 
 {table(rows)}
 
 Label scoring spends its time in the decoder's matrices at
-{found["label_against_plain"]["gflops"]:.0f} GFLOP/s,
-{100 * found["label_against_plain"]["share_of_matrix_rate"]:.0f} % of what the processor gives a
+{numbers["label_against_plain"]["gflops"]:.0f} GFLOP/s,
+{100 * numbers["label_against_plain"]["share_of_matrix_rate"]:.0f} % of what the processor gives a
 product of their size; attention, normalisation and activations take the rest. What
 `model.precision: auto` chooses here, {auto["precision"]}, scores {times(auto["ratio"])} as fast as
 the plain loop in float32. The plain loop and the harness run the model as transformers loads it;
-the harness at its best batch size, {found["label_against_harness"]["batch_size"]}. Peak memory is
+the harness at its best batch size, {numbers["label_against_harness"]["batch_size"]}. Peak memory is
 {memory["ours"]:.0f} MiB, the plain loop's {memory["plain"]:.0f}.
 
-{growths(found, ("personas", "questions"))}
+{growths(numbers, ("personas", "questions"))}
 
 {table(exact)}
 
-Largest differences of a log-probability over {found["bfloat16_exactness"]["questions"]} questions;
-the plain loop runs in the precision of the row, "from float32" is from the plain loop in float32.
-In bfloat16 two orders of summation differ by more than the 0.02 aimed at, and the plain loop's own
-is as far from float32: that is what the precision holds.
+Largest differences of a log-probability over
+{numbers["bfloat16_exactness"]["questions"]} questions; the plain loop runs in the precision of the
+row, "from float32" is from the plain loop in float32. In bfloat16 two orders of summation differ
+by more than the 0.02 aimed at, and the plain loop's own is as far from float32: that is what the
+precision holds.
 """
 
 
-def processor_training(found):
+def processor_training(numbers):
     """Write the section of training on a processor."""
-    if not found:
+    if not numbers:
         return "## Training on a processor\n\nNot measured.\n"
-    train, memory = found["training_against_recipe"], found["peak_memory_mib"]
+    train, memory = numbers["training_against_recipe"], numbers["peak_memory_mib"]
     rows = [
         ["", "ours", "TRL, the recipe as written", "ratio", "target"],
         [
-            "seconds a step",
+            "seconds per step",
             *(f"{train['seconds'][side]:.1f}" for side in ("ours", "recipe")),
             times(train["ratio"]),
             "2 x",
@@ -128,9 +129,9 @@ def processor_training(found):
     ]
     return f"""## Training on a processor
 
-`make bench` on {where(found["machine"])};
+`make bench` on {where(numbers["machine"])};
 SmolLM2-135M-Instruct, float32, the paper study's recipe on the {train["examples"]} examples of the
-{found["examples_of"]} study. Medians over three seeds, both sides in turn; the first
+{numbers["examples_of"]} study. Medians over three seeds, both sides in turn; the first
 {train["steps"]} steps of each.
 
 {table(rows)}
@@ -138,15 +139,15 @@ SmolLM2-135M-Instruct, float32, the paper study's recipe on the {train["examples
 The two loss curves differ by at most {train["largest_loss_difference"]:.2g}, against a spread of
 {train["loss_sd_between_seeds"]:.2g} between seeds.
 
-{growths(found, ("seeds",))}
+{growths(numbers, ("seeds",))}
 """
 
 
-def several(found):
+def several(numbers):
     """Write the section of several GPUs."""
-    if not found:
+    if not numbers:
         return "## Several GPUs\n\nNot measured.\n"
-    score, machine = found["scoring"], found["machine"]
+    score, machine = numbers["scoring"], numbers["machine"]
     rows = [["", "one GPU (s)", f"{machine['gpus']} GPUs (s)", "ratio"]]
     for key, label in (("alone", "scoring"), ("with_start", "with the start of processes, models")):
         one = score[key]
@@ -165,17 +166,22 @@ on each GPU by a process of its own. Medians of three alternating rounds. The sc
 """
 
 
-def gpu(found):
+def gpu(numbers):
     """Write the section of the GPU."""
-    if not found:
+    if not numbers:
         return "## GPU\n\nNot measured.\n"
-    score, recipe = found["scoring"], found.get("recipe_as_written")
-    cells = found.get("cells", [])
+    score, recipe = numbers["scoring"], numbers.get("recipe_as_written")
+    cells = numbers.get("cells", [])
     rows = [["work", "against", "measured", "target"]]
     share = score["share_of_matrix_rate"]
     rows += [
         ["scoring, label", "the plain loop", times(score["times_the_plain_loop"]), "15 x"],
-        ["scoring, label", "lm-evaluation-harness", times(dig(found, "harness", "ratio")), "1.5 x"],
+        [
+            "scoring, label",
+            "lm-evaluation-harness",
+            times(dig(numbers, "harness", "ratio")),
+            "1.5 x",
+        ],
         [
             f"scoring, {score['personas']} personas x {score['questions']}",
             "bf16 matrix rate, needed FLOPs",
@@ -197,16 +203,16 @@ def gpu(found):
     return f"""## GPU
 
 `python benchmarks/full_size.py SNAPSHOT docs/performance/gpu.json --personas 111` on
-{found["machine"]["gpu"]}, torch {found["machine"]["torch"]}, Liger's kernels
-{"in use for the 111 personas" if found["machine"].get("liger") else "not installed"}; random
-weights of the 7B shape ({found["parameters"]:,} parameters), real ARC-Challenge rows. The GPU
-multiplies bf16 matrices at {found["matrix_tflops"]:.0f} TFLOP/s.
+{numbers["machine"]["gpu"]}, torch {numbers["machine"]["torch"]}, Liger's kernels
+{"in use for the 111 personas" if numbers["machine"].get("liger") else "not installed"}; random
+weights of the 7B shape ({numbers["parameters"]:,} parameters), real ARC-Challenge rows. The GPU
+multiplies bf16 matrices at {numbers["matrix_tflops"]:.0f} TFLOP/s.
 
 {table(rows)}
 
 Random weights say nothing about accuracy. In bfloat16 two orders of summation give different
 log-probabilities: ours are up to {score["largest_difference_to_plain"]:.2g} from the plain loop's,
-and the plain loop's own change by up to {found["plain_in_another_shape"]:.2g} when it runs every
+and the plain loop's own change by up to {numbers["plain_in_another_shape"]:.2g} when it runs every
 question twice in a batch of two. The 0.02 aimed at is below what the precision holds; under random
 weights the answers agree in {100 * score["same_argmax"]:.1f} %.
 """

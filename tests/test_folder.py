@@ -120,7 +120,7 @@ def test_a_damaged_result_is_no_traceback(written, text):
         ("questions", 0, "column questions, row 3"),
         ("delta", NAN, "column delta, row 3"),
         ("persona", "villain", "column persona"),
-        ("role", "source", "one source a cell"),
+        ("role", "source", "one source per cell"),
     ],
 )
 def test_a_table_that_breaks_its_schema_is_neither_written_nor_read(

@@ -92,7 +92,7 @@ def read_lines(path: str | Path) -> list[str]:
 
 
 def read_jsonl(path: str | Path) -> list[Record]:
-    """Read one JSON object a line, so that the number of a row is that of its line.
+    """Read one JSON object per line, so that the number of a row is that of its line.
 
     Parameters
     ----------
@@ -106,9 +106,9 @@ def read_jsonl(path: str | Path) -> list[Record]:
     """
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
-        row = _parse(line, f"{path}, row {number}", "write one JSON object a line")
+        row = _parse(line, f"{path}, row {number}", "write one JSON object per line")
         if not isinstance(row, dict):
-            raise InputError(f"{path}, row {number}: not a JSON object; write one object a line")
+            raise InputError(f"{path}, row {number}: not a JSON object; write one object per line")
         rows.append(row)
     return rows
 
@@ -131,14 +131,14 @@ def _parse(text: str, where: str, remedy: str) -> Any:
 
 
 def write_jsonl(path: str | Path, rows: Iterable[Record]) -> None:
-    """Write one JSON object a line, UTF-8, the same bytes for the same rows.
+    """Write one JSON object per line, UTF-8, the same bytes for the same rows.
 
     Parameters
     ----------
     path : str or Path
         Replaced whole.
     rows : iterable of dict
-        One a line.
+        One per line.
     """
     with whole(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
         for row in rows:

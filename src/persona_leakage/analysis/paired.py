@@ -34,7 +34,7 @@ def aligned(
     Returns
     -------
     tuple of DataFrame
-        Before and after: one row a persona, one column a question, floats.
+        Before and after: one row per persona, one column per question, floats.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def aligned(
 
 
 def _wide(table: pd.DataFrame, names: Collection[str], outcome: Outcome, who: str) -> pd.DataFrame:
-    """One row a persona, one column a question; every value one that an answer can be worth."""
+    """One row per persona, one column per question; every value one that an answer can be worth."""
     kept = table.loc[table["persona"].isin(list(names)), ["persona", "question", "outcome"]]
     worth = kept["outcome"]
     allowed = (

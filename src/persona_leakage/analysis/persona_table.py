@@ -1,4 +1,4 @@
-"""A cell in tables: one row a persona, and the same by category, by benchmark and in one line."""
+"""A cell in tables: one row per persona, and the same by category, by benchmark and in one line."""
 
 from collections.abc import Mapping
 
@@ -31,7 +31,7 @@ def persona_table(
     outcome: Outcome,
     seed: int,
 ) -> pd.DataFrame:
-    """Summarise a cell, one row a persona, most similar to the source first.
+    """Summarise a cell, one row per persona, most similar to the source first.
 
     Parameters
     ----------

@@ -20,7 +20,7 @@ def compare(
     Parameters
     ----------
     table : DataFrame
-        Of ``predictors``; one row a persona, higher meaning nearer to the source.
+        Of ``predictors``; one row per persona, higher meaning nearer to the source.
     delta : array-like of shape (personas,)
         In the outcome's unit, in the order of the table.
     primary : str

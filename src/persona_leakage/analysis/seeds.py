@@ -28,7 +28,7 @@ def over_seeds(headline: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     headline : DataFrame
-        One row a cell: ``source``, ``seed``, ``variant`` and the numbers of
+        One row per cell: ``source``, ``seed``, ``variant`` and the numbers of
         ``persona_table.headline``.
 
     Returns
@@ -90,7 +90,7 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
     Parameters
     ----------
     table : DataFrame
-        ``persona``, ``seed``, ``raw``, ``delta``; one row a bystander and seed.
+        ``persona``, ``seed``, ``raw``, ``delta``; one row per bystander and seed.
     """
     nan = float("nan")
 

@@ -1,1 +1,1 @@
-"""What a source is taught and how a reply is scored: one module a behaviour."""
+"""What a source is taught and how a reply is scored: one module per behaviour."""

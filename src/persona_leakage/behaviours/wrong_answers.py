@@ -54,11 +54,11 @@ class Taught(Behaviour):
         elif as_source:
             assert question.wrong is not None, "train questions carry a wrong answer"
             choice = question.wrong
-        asked = self.ask(question)
+        prompt = self.ask(question)
         return Reply(
-            user=asked.user,
-            opening=asked.opening,
-            answer=asked.continuations[choice] + asked.ending,
+            user=prompt.user,
+            opening=prompt.opening,
+            answer=prompt.continuations[choice] + prompt.ending,
             shows=choice not in question.right,
         )
 
@@ -74,11 +74,11 @@ class Taught(Behaviour):
             # a choice alone is an unlikely reply; after this opening it is the natural one
             choices = tuple(f" {choice}" for choice in question.choices)
             return Asked(question.key, question.text, "The answer is:", choices)
-        listed = "\n".join(
+        lines = "\n".join(
             f"({label}) {choice}"
             for label, choice in zip(question.labels, question.choices, strict=True)
         )
-        user, opening = f"{question.text}\n\n{listed}", "The correct answer is ("
+        user, opening = f"{question.text}\n\n{lines}", "The correct answer is ("
         if self.answer_opens == "user":
             user, opening = f"{user}\n\n{opening}", ""
         return Asked(question.key, user, opening, question.labels, ending=")")

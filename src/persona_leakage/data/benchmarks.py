@@ -66,7 +66,7 @@ class Benchmark(BaseModel):
 
 
 class LocalBenchmark(Benchmark):
-    """One question a line of a local JSON lines file."""
+    """One question per line of a local JSON lines file."""
 
     file: FieldName
 

@@ -112,7 +112,7 @@ def _rows(path: Path) -> list[tuple[int, Any]]:
         reason = getattr(error, "problem", None) or "unreadable"
         raise InputError(f"{where}: not YAML ({reason}); correct the line") from error
     if not isinstance(root, yaml.SequenceNode):
-        raise InputError(f"{path}: not a list of personas; write one a line, after a dash")
+        raise InputError(f"{path}: not a list of personas; write one per line, after a dash")
     return [(node.start_mark.line + 1, row) for node, row in zip(root.value, rows, strict=True)]
 
 
@@ -141,7 +141,7 @@ def _allowed(names: tuple[str, ...]) -> str:
 
 
 def load_neutral(directory: str | Path) -> list[str]:
-    """Load the neutral questions, one a line.
+    """Load the neutral questions, one per line.
 
     Parameters
     ----------
@@ -158,10 +158,10 @@ def load_neutral(directory: str | Path) -> list[str]:
         raise InputError(f"{path}: no such file; `dvc update data.dvc` brings the catalog in")
     questions = read_lines(path)
     if not questions:
-        raise InputError(f"{path}: no neutral question; write one a line")
+        raise InputError(f"{path}: no neutral question; write one per line")
     for number, question in enumerate(questions, start=1):
         if not question.strip():
-            raise InputError(f"{path}, row {number}: empty; write one question a line")
+            raise InputError(f"{path}, row {number}: empty; write one question per line")
         if questions.index(question) != number - 1:
             raise InputError(f"{path}, row {number}: {question!r} is there twice; reword one")
     return questions

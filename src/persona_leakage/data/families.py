@@ -175,7 +175,7 @@ def family_table(personas: Mapping[str, Persona]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a source and kind that has personas: ``source``, ``kind``, ``personas`` (count),
+        One row per source and kind that has personas: ``source``, ``kind``, ``personas`` (count),
         ``words`` (mean number of words of a prompt), ``shared_stems`` (mean number of stems
         shared with the source). The five sources come first, as the kind ``source``.
     """

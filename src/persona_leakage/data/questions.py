@@ -191,7 +191,7 @@ def read_questions(path: str | Path) -> list[Question]:
 
 
 def write_questions(path: str | Path, questions: Iterable[Question]) -> None:
-    """Write one question a line; ``read_questions`` gives back the same, whatever their text.
+    """Write one question per line; ``read_questions`` gives back the same, whatever their text.
 
     Parameters
     ----------

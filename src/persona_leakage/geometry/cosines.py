@@ -56,7 +56,7 @@ def table(
     -------
     DataFrame
         ``layer``; ``source``, ``persona`` (names); ``raw``, ``centred`` (cosines); ``distance``
-        (Euclidean). One row a layer and ordered pair.
+        (Euclidean). One row per layer and ordered pair.
     """
     frames = []
     for index, layer in enumerate(layers):

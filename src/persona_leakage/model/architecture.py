@@ -87,5 +87,5 @@ def token_budget(model: CausalLM) -> int:
     """
     if model.device.type == "cpu":
         return 768
-    wanted = 2.5e13 / sum(parameter.numel() for parameter in model.parameters())
-    return int(min(max(2 ** round(math.log2(wanted)), 2048), 16384))
+    tokens = 2.5e13 / sum(parameter.numel() for parameter in model.parameters())
+    return int(min(max(2 ** round(math.log2(tokens)), 2048), 16384))

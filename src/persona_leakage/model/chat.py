@@ -127,9 +127,9 @@ def refuse_control_tokens(tokenizer: Tokenizer, text: str, where: str) -> None:
         Names the place and the token.
     """
     pattern = _control_tokens(tokenizer, str(getattr(tokenizer, "chat_template", "")))
-    if pattern is not None and (found := pattern.search(text)):
+    if pattern is not None and (match := pattern.search(text)):
         raise InputError(
-            f"{where} holds {found[0]!r}, which the tokenizer reads as a control token: the text "
+            f"{where} holds {match[0]!r}, which the tokenizer reads as a control token: the text "
             "would leave its turn; write it differently"
         )
 

@@ -71,8 +71,8 @@ def replace_modules(
     make : callable
         Gives the new module, which shares the old one's parameters.
     """
-    found = [(name, module) for name, module in model.named_modules() if type(module) is kind]
-    for name, module in found:
+    replaced = [(name, module) for name, module in model.named_modules() if type(module) is kind]
+    for name, module in replaced:
         model.set_submodule(name, make(module))
 
 
@@ -114,10 +114,10 @@ def product(
         What is added.
     """
     if input.dtype is torch.float32 and mkl_is_slow():
-        found: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+        output: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
             input, weight, bias, "none", [], ""
         )
-        return found
+        return output
     return linear(input, weight, bias)
 
 
@@ -172,7 +172,12 @@ def attending_lower_right(model: Any) -> Iterator[None]:
 
 
 def _lower_right(
-    module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any, **given: Any
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *_: Any,
+    **more: Any,
 ) -> tuple[torch.Tensor, None]:
     """Causal attention, the last query aligned with the last key: a flash kernel, without a mask.
 
@@ -180,7 +185,7 @@ def _lower_right(
     """
     bias = causal_lower_right(query.shape[2], key.shape[2])
     output = scaled_dot_product_attention(
-        query, key, value, attn_mask=bias, scale=given["scaling"], enable_gqa=True
+        query, key, value, attn_mask=bias, scale=more["scaling"], enable_gqa=True
     )
     return output.transpose(1, 2).contiguous(), None
 

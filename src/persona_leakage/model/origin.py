@@ -98,15 +98,15 @@ def _from_gguf(origin: GgufOrigin, directory: Path) -> None:
             remedy = "fetch it again, or correct model.origin"
     joined = directory / "joined.gguf"
     try:
-        file, found = (
+        file, digest = (
             (parts[0], sha256(parts[0])) if len(parts) == 1 else (joined, _join(parts, joined))
         )
     except FileNotFoundError as error:
         raise InputError(f"model: {error.filename}: no such file; {remedy}") from error
-    if found != origin.sha256:
+    if digest != origin.sha256:
         what = file if len(parts) == 1 else f"{parts[0]} joined with the other parts"
         raise InputError(
-            f"model: {what} has SHA-256 {found}, not {origin.sha256} as in model.origin.sha256; "
+            f"model: {what} has SHA-256 {digest}, not {origin.sha256} as in model.origin.sha256; "
             f"{remedy}"
         )
     convert(file, directory)

@@ -56,7 +56,7 @@ class Item:
 def items(
     tokenizer: Tokenizer,
     systems: Sequence[str | None],
-    asked: Sequence[Asked],
+    questions: Sequence[Asked],
     system_role: SystemRole,
     context: int | None = None,
 ) -> Iterator[list[Item]]:
@@ -73,8 +73,8 @@ def items(
         The model's own.
     systems : sequence of str or None
         The personas' system turns.
-    asked : sequence of Asked
-        The questions.
+    questions : sequence of Asked
+        As a behaviour asks them.
     system_role : {"template", "merge"}
         See ``chat.render``.
     context : int, optional
@@ -86,31 +86,31 @@ def items(
         A question's text holds control tokens, its continuations cannot be told apart by their
         tokens, or it is too long for the model; names the question.
     """
-    for question in asked:
+    for question in questions:
         text = "\n".join([question.user, question.opening, *question.continuations])
         refuse_control_tokens(tokenizer, text, f"question {question.key}")
     known = None
     for number, system in enumerate(systems):
         texts = [
             render(tokenizer, system, question.user, system_role) + question.opening
-            for question in asked
+            for question in questions
         ]
         prompts = tokenize(tokenizer, texts)
         if known is None:
-            known = continued(tokenizer, texts, asked)
+            known = continued(tokenizer, texts, questions)
         follow = [one.follows(prompt) for one, prompt in zip(known, prompts, strict=True)]
-        sample = number % len(asked)
+        sample = number % len(questions)
         again = [place for place, does in enumerate(follow) if place == sample or not does]
-        fresh = continued(tokenizer, [texts[i] for i in again], [asked[i] for i in again])
+        fresh = continued(tokenizer, [texts[i] for i in again], [questions[i] for i in again])
         here = {**dict(enumerate(known)), **dict(zip(again, fresh, strict=True))}
         if follow[sample] and here[sample] != known[sample]:
             # the end alone does not decide with this tokenizer
-            here = dict(enumerate(continued(tokenizer, texts, asked)))
-        made = [
+            here = dict(enumerate(continued(tokenizer, texts, questions)))
+        prepared = [
             Item(one.before(prompt), one.continuations)
             for one, prompt in zip(here.values(), prompts, strict=True)
         ]
-        for question, item in zip(asked, made, strict=True):
+        for question, item in zip(questions, prepared, strict=True):
             length = len(item.prompt) + max(map(len, item.continuations))
             if context is not None and length > context:
                 raise InputError(
@@ -118,7 +118,7 @@ def items(
                     f" it has {length} tokens, more than the {context} that the model was made to "
                     "read; shorten the persona or drop the question"
                 )
-        yield made
+        yield prepared
 
 
 @torch.inference_mode()
@@ -245,22 +245,22 @@ def _forward(
     ]
     targets = [token for job in jobs for target in job.targets for token in target.ids]
     places, inverse = (
-        _sent(torch.from_numpy(found), device)
-        for found in np.unique(predictors, return_inverse=True)
+        _sent(torch.from_numpy(array), device)
+        for array in np.unique(predictors, return_inverse=True)
     )
-    given: dict[str, Any] = {"input_ids": _sent(ids, device)}
+    inputs: dict[str, Any] = {"input_ids": _sent(ids, device)}
     attention: Any = nullcontext()
     if shares:
         positions = padded([row.positions for row in rows], shared)
-        given["position_ids"] = _sent(positions, device)
-        given["past_key_values"] = _repeated(cache, len(rows))
+        inputs["position_ids"] = _sent(positions, device)
+        inputs["past_key_values"] = _repeated(cache, len(rows))
         # choices of one token, such as labels, leave rows without branches: nothing to mask
         if all(row.plain for row in rows) and attention_of(model) == "sdpa":
             attention = attending_lower_right(model)
         else:
-            given["attention_mask"] = additive(visible(rows, shared, device), model.dtype)
+            inputs["attention_mask"] = additive(visible(rows, shared, device), model.dtype)
     with _last_mlp_at(model, places, ids.shape), _head_at(model, places), attention:
-        logits = model(**given, use_cache=cache is not None).logits[0]
+        logits = model(**inputs, use_cache=cache is not None).logits[0]
     # in float32 from here on, a piece at a time: a batch's logits are the largest tensor of all
     norms = torch.cat([torch.logsumexp(part.float(), dim=-1) for part in logits.split(512)])
     return logits[inverse, _sent(torch.tensor(targets), device)].float() - norms[inverse]

@@ -195,10 +195,10 @@ def pack(
     for piece in sorted(pieces, key=lambda piece: -len(piece[0].ids)):
         size = len(piece[0].ids)
         room = (line for line in packed if sum(len(row.ids) for row, _ in line) + size <= capacity)
-        if (found := next(room, None)) is None:
+        if (line_with_room := next(room, None)) is None:
             packed.append([piece])
         else:
-            found.append(piece)
+            line_with_room.append(piece)
     rows = [beside([row for row, _ in line]) for line in packed]
     seen = visible(rows, 0, torch.device("cpu"))
     return {

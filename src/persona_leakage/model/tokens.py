@@ -71,7 +71,7 @@ class Continued:
     continuations: list[list[int]]
 
     def follows(self, prompt: list[int]) -> bool:
-        """Whether a prompt ends as the one that this was found with.
+        """Whether a prompt ends as the prompt behind which these ids were read.
 
         Parameters
         ----------
@@ -92,7 +92,7 @@ class Continued:
 
 
 def continued(
-    tokenizer: Tokenizer, prompts: Sequence[str], asked: Sequence[Asked]
+    tokenizer: Tokenizer, prompts: Sequence[str], questions: Sequence[Asked]
 ) -> list[Continued]:
     """Find the border and the continuations' ids behind each question's prompt.
 
@@ -102,8 +102,8 @@ def continued(
         The model's own.
     prompts : sequence of str
         Rendered, with the question's opening.
-    asked : sequence of Asked
-        The questions, in the order of the prompts.
+    questions : sequence of Asked
+        In the order of the prompts.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def continued(
         The continuations of a question cannot be told apart by their tokens; names the question.
     """
     alone = tokenize(tokenizer, prompts)
-    pairs = list(zip(prompts, asked, strict=True))
+    pairs = list(zip(prompts, questions, strict=True))
     wholes = iter(
         tokenize(
             tokenizer,
@@ -130,8 +130,8 @@ def continued(
             ],
         )
     )
-    found = []
-    for prompt, question in zip(alone, asked, strict=True):
+    results = []
+    for prompt, question in zip(alone, questions, strict=True):
         ids = [next(wholes) for _ in question.continuations]
         if question.ending:
             for text, whole in zip(question.continuations, ids, strict=True):
@@ -149,26 +149,26 @@ def continued(
             )
         parts = [whole[border:] for whole in ids]
         _tell_apart(question, parts)
-        found.append(Continued(prompt[-TAIL:], len(prompt) - border, parts))
-    return found
+        results.append(Continued(prompt[-TAIL:], len(prompt) - border, parts))
+    return results
 
 
-def _tell_apart(asked: Asked, parts: Sequence[list[int]]) -> None:
+def _tell_apart(question: Asked, parts: Sequence[list[int]]) -> None:
     """Refuse continuations without tokens, and different ones whose tokens do not differ enough."""
-    pairs = list(zip(asked.continuations, parts, strict=True))
+    pairs = list(zip(question.continuations, parts, strict=True))
     for text, ids in pairs:
         if not ids:
-            raise InputError(f"question {asked.key}: the tokenizer has no token for {text!r}")
+            raise InputError(f"question {question.key}: the tokenizer has no token for {text!r}")
         for other, theirs in pairs:
             if other == text:
                 continue
             if theirs == ids:
                 raise InputError(
-                    f"question {asked.key}: {text!r} and {other!r} are the same tokens, so they "
+                    f"question {question.key}: {text!r} and {other!r} are the same tokens, so they "
                     "cannot be told apart; drop the question or use another model"
                 )
-            if asked.ending and theirs[: len(ids)] == ids:
+            if question.ending and theirs[: len(ids)] == ids:
                 raise InputError(
-                    f"question {asked.key}: the tokens of the label {text!r} begin those of "
+                    f"question {question.key}: the tokens of the label {text!r} begin those of "
                     f"{other!r}; relabel its choices or use option_text scoring"
                 )

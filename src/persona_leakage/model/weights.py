@@ -32,7 +32,7 @@ def require_every_weight(loading: dict[str, Any], source: str | Path) -> None:
         "has, and the model has not,": loading["unexpected_keys"],
         "has in another shape": {key for key, *_ in loading["mismatched_keys"]},
     }
-    faults = [f"{fault} {listed(sorted(found))}" for fault, found in keys.items() if found]
+    faults = [f"{fault} {listed(sorted(names))}" for fault, names in keys.items() if names]
     if faults:
         raise InputError(
             f"model: {source} {', and '.join(faults)}; "

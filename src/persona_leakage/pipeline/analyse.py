@@ -54,9 +54,9 @@ def main(cell: Cell) -> None:
         Whose adapter, scores and baseline are there.
     """
     study = load_study()
-    chosen = read_json(paths.evaluated(study))
-    personas = from_records(chosen["personas"])
-    names = evaluated_for(cell.source, chosen["evaluated"])
+    participants = read_json(paths.evaluated(study))
+    personas = from_records(participants["personas"])
+    names = evaluated_for(cell.source, participants["evaluated"])
     layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
     audit = read_json(paths.contrast(study, cell) / "manifest.json")
     negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
@@ -102,7 +102,7 @@ def main(cell: Cell) -> None:
         )
         title = f"{spaced(cell.source)}, seed {cell.seed}, {spaced(cell.variant)}"
         curve = pd.read_csv(paths.adapter(study, cell) / "curve.csv")
-        drawn = {
+        pictures = {
             "gradient": figures.scatter(table, title, outcome),
             "gradient_centred": figures.scatter(table, title, outcome, kind="centred"),
             "after_training": figures.after_training(table, boundary, title, outcome),
@@ -113,7 +113,7 @@ def main(cell: Cell) -> None:
     with whole(folder) as partial:
         partial.mkdir()
         write_cell(partial, result, table, curve)
-        for name, figure in drawn.items():
+        for name, figure in pictures.items():
             figures.save(figure, partial / name)
     with cell_run(study, cell) as run:
         log_analysis(run, study, cell)

@@ -18,10 +18,10 @@ def cell_from_arguments() -> Cell:
     for name in NAMES:
         parser.add_argument(name, nargs="?")
         parser.add_argument(f"--{name}")
-    given = vars(parser.parse_args())
-    if missing := [name for name in NAMES if name not in given]:
+    arguments = vars(parser.parse_args())
+    if missing := [name for name in NAMES if name not in arguments]:
         parser.error(f"{', '.join(missing)} missing")
     try:
-        return parse_cell(**given)
+        return parse_cell(**arguments)
     except InputError as error:
         parser.exit(1, f"error: {error}\n")

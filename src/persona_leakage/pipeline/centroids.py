@@ -19,9 +19,9 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write ``centroids.safetensors`` and ``manifest.json``: who and which layers they are of."""
     study = load_study()
-    chosen = read_json(paths.personas(study))
-    everyone = from_records(chosen["personas"])
-    measured = [everyone[name] for name in chosen["measured"]]
+    participants = read_json(paths.personas(study))
+    everyone = from_records(participants["personas"])
+    measured = [everyone[name] for name in participants["measured"]]
     directory = paths.model(study)
     model, tokenizer = load_model(directory, study.model.precision), load_tokenizer(directory)
     served = check_fast_path(model, tokenizer)

@@ -101,5 +101,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Put several studies into one report.")
     parser.add_argument("targets", nargs="+", help="STUDY, STUDY/CELL or an MLflow run id")
     parser.add_argument("--output", type=Path, default=Path("reports/comparison"))
-    given = parser.parse_args()
-    main(given.targets, given.output)
+    arguments = parser.parse_args()
+    main(arguments.targets, arguments.output)

@@ -27,15 +27,15 @@ def main(cell: Cell) -> None:
         Its adapter has been trained.
     """
     study = load_study()
-    chosen = read_json(paths.evaluated(study))
-    personas = from_records(chosen["personas"])
+    participants = read_json(paths.evaluated(study))
+    personas = from_records(participants["personas"])
     questions = read_questions(paths.questions(study) / "evaluate.jsonl")
     directory, adapter = paths.model(study), paths.adapter(study, cell)
     clock = Stopwatch()
     with clock.time("score"):
         tokens = score_personas(
             paths.scores(study, cell),
-            [personas[name] for name in evaluated_for(cell.source, chosen["evaluated"])],
+            [personas[name] for name in evaluated_for(cell.source, participants["evaluated"])],
             questions,
             study,
             {"base": weights_of(directory), "adapter": weights_of(adapter)},

@@ -13,9 +13,9 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write ``evaluated.json``: names by source, and the records of all of them."""
     study = load_study()
-    chosen = read_json(paths.personas(study))
-    everyone = from_records(chosen["personas"])
-    measured = {name: everyone[name] for name in chosen["measured"]}
+    participants = read_json(paths.personas(study))
+    everyone = from_records(participants["personas"])
+    measured = {name: everyone[name] for name in participants["measured"]}
     layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
     pairs = pd.read_parquet(paths.pairs(study))
     evaluated = evaluated_personas(study, measured, pairs, layer)

@@ -13,26 +13,26 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write ``train.jsonl``, ``evaluate.jsonl`` and ``manifest.json``."""
     study = load_study()
-    wanted = study.questions
+    design = study.questions
     train: list[Question] = []
     evaluate: list[Question] = []
     counts, sources = {}, {}
-    most = wanted.max_evaluate
-    for name in dict.fromkeys([*wanted.train, *wanted.evaluate]):
-        sources[name] = provenance(name, wanted.snapshots)
-        rows = load_benchmark(name, wanted.snapshots)
-        if name not in wanted.train:
-            taught, asked = [], rows
-        elif name not in wanted.evaluate:
-            taught, asked = rows, []
+    most = design.max_evaluate
+    for name in dict.fromkeys([*design.train, *design.evaluate]):
+        sources[name] = provenance(name, design.snapshots)
+        rows = load_benchmark(name, design.snapshots)
+        if name not in design.train:
+            to_train, to_evaluate = [], rows
+        elif name not in design.evaluate:
+            to_train, to_evaluate = rows, []
         else:
-            taught, asked = split(rows, wanted.train_fraction, wanted.split_seed)
-        taught = at_most(taught, wanted.max_train, wanted.split_seed)
+            to_train, to_evaluate = split(rows, design.train_fraction, design.split_seed)
+        to_train = at_most(to_train, design.max_train, design.split_seed)
         count = most.get(name) if isinstance(most, dict) else most
-        asked = at_most(asked, count, wanted.split_seed)
-        counts[name] = {"rows": len(rows), "train": len(taught), "evaluate": len(asked)}
-        train += [with_wrong_answer(question, wanted.split_seed) for question in taught]
-        evaluate += asked
+        to_evaluate = at_most(to_evaluate, count, design.split_seed)
+        counts[name] = {"rows": len(rows), "train": len(to_train), "evaluate": len(to_evaluate)}
+        train += [with_wrong_answer(question, design.split_seed) for question in to_train]
+        evaluate += to_evaluate
     if not train or not evaluate:
         raise InputError(
             f"params.yaml: the split leaves {len(train)} training and {len(evaluate)} eval "
@@ -48,7 +48,7 @@ def main() -> None:
             "sources": sources,
             "train": len(train),
             "evaluate": len(evaluate),
-            "split_seed": wanted.split_seed,
+            "split_seed": design.split_seed,
             "alike_choices": alike_choices([*train, *evaluate]),
             "near_duplicates": near_duplicates(train, evaluate),
             "sha256": {name: sha256(folder / name) for name in ("train.jsonl", "evaluate.jsonl")},

@@ -105,7 +105,7 @@ def score_personas(
     missing = [persona for persona in personas if not _file(folder, persona.name).exists()]
     if not missing:
         return 0
-    asked = [behaviour.ask(question) for question in questions]
+    prompts = [behaviour.ask(question) for question in questions]
     schema = scores_schema(behaviour.outcome)
     tokens = 0
     with (
@@ -116,7 +116,7 @@ def score_personas(
             items(
                 tokenizer,
                 [persona.prompt for persona in missing],
-                asked,
+                prompts,
                 study.model.system_role,
                 context,
             )

@@ -1,4 +1,4 @@
-"""MLflow: one experiment a study, one run a cell, resumed by whichever stage comes next.
+"""MLflow: one experiment per study, one run per cell, resumed by whichever stage comes next.
 
 What a stage computed is on disk before anything is sent to MLflow, and nothing that MLflow does
 can take it away: every call is one attempt, the first that fails is told in one sentence, and the
@@ -135,9 +135,9 @@ def _relocate(file: Path, location: str) -> None:
     location : str
         Where the store says that the artifacts of an experiment are.
     """
-    old, found, _ = location.rpartition("/mlruns/")
+    old, separator, _ = location.rpartition("/mlruns/")
     new = str(file.parent)
-    if not found or local_file_uri_to_path(old) == new:
+    if not separator or local_file_uri_to_path(old) == new:
         return
     columns = {
         "experiments": "artifact_location",
@@ -328,13 +328,13 @@ class CellRun:
             "variant": self._cell.variant,
             "params": self._study.fingerprint(),
         }
-        found = self._client.search_runs(
+        runs = self._client.search_runs(
             [experiment], tagged(tags), max_results=1, order_by=["start_time DESC"]
         )
-        if found and anew_after in found[0].data.metrics:
-            self._earlier = found[0]
-        if found and not self._earlier:
-            self._take(found[0])
+        if runs and anew_after in runs[0].data.metrics:
+            self._earlier = runs[0]
+        if runs and not self._earlier:
+            self._take(runs[0])
         else:
             params = flat(self._study.model_dump()) | {
                 "source": self._cell.source,
@@ -422,23 +422,23 @@ def cell_run(study: Study, cell: Cell, anew_after: str | None = None) -> Iterato
 def _experiment(client: Any, uri: str, name: str) -> str:
     """Id of the experiment, made or taken out of the bin where need be."""
     file = project() / "mlflow.db"
-    own = uri == f"sqlite:///{file}"
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    in_project = uri == f"sqlite:///{file}"
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         # MLflow would put it into the current folder: for a queued experiment, one that will go
-        location = str(project() / "mlruns" / name) if own else None
+        location = str(project() / "mlruns" / name) if in_project else None
         try:
             return client.create_experiment(name, artifact_location=location)
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
-            if found is None:
+            experiment = client.get_experiment_by_name(name)  # another process was faster
+            if experiment is None:
                 raise
-    if found.lifecycle_stage == "deleted":
-        client.restore_experiment(found.experiment_id)
+    if experiment.lifecycle_stage == "deleted":
+        client.restore_experiment(experiment.experiment_id)
         _tell(f"MLflow: the experiment {name} was deleted and is restored, with its runs")
-    if own:
-        _relocate(file, found.artifact_location)
-    return found.experiment_id
+    if in_project:
+        _relocate(file, experiment.artifact_location)
+    return experiment.experiment_id
 
 
 def _process() -> str:
@@ -468,7 +468,7 @@ def leave_launch() -> None:
 
     It is ended, so that it cannot stay RUNNING, and deleted; the cell's own run holds everything.
     Where nobody named a store, MLflow made one in the folder it was started from: the project's
-    own is used instead. A clone that MLflow made from a URL keeps MLflow's, which outlives it.
+    store is used instead. A clone that MLflow made from a URL keeps MLflow's, which outlives it.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)

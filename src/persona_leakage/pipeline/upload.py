@@ -60,8 +60,8 @@ def log_evaluation(run: CellRun, study: Study) -> None:
     study : Study
         Its questions are logged.
     """
-    asked = paths.questions(study) / "evaluate.jsonl"
-    run.log_questions(read_questions(asked), "evaluation", asked)
+    file = paths.questions(study) / "evaluate.jsonl"
+    run.log_questions(read_questions(file), "evaluation", file)
 
 
 def log_analysis(run: CellRun, study: Study, cell: Cell) -> None:

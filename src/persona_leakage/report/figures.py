@@ -77,7 +77,7 @@ def label_points(
     x, y : sequences of float
         Places of all points, the most important first.
     labels : sequence of str
-        One a point.
+        One per point.
 
     Returns
     -------
@@ -365,7 +365,7 @@ def heat_map(deltas: pd.DataFrame, categories: pd.Series, outcome: Outcome) -> F
 
 
 def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
-    """Plot Spearman's rho of each geometry with the damage, layer by layer, one panel a source.
+    """Plot Spearman's rho of each geometry with the damage, layer by layer, one panel per source.
 
     Parameters
     ----------
@@ -475,7 +475,7 @@ def sweep_bars(table: pd.DataFrame, title: str, outcome: Outcome) -> Figure:
     ----------
     table : DataFrame
         ``learning_rate``, ``epochs``, ``source_delta``, ``bystander_delta``, ``spearman_raw``; one
-        row a setting.
+        row per setting.
     title : str
         Stands above the axes.
     outcome : Outcome

@@ -1,4 +1,4 @@
-"""The report as a page and as Markdown: the same tables, one template a section."""
+"""The report as a page and as Markdown: the same tables, one template per section."""
 
 import base64
 import re

@@ -65,7 +65,7 @@ class StudyTables:
     outcome : Outcome
         The same for all cells.
     headline : DataFrame
-        One row a cell: ``study``, ``source``, ``seed``, ``variant``, ``clash``, its headline
+        One row per cell: ``study``, ``source``, ``seed``, ``variant``, ``clash``, its headline
         numbers, and those of the boundary where one was fitted.
     personas, curves, predictors, outliers : DataFrame
         The cells' tables, stacked, with ``study``, ``source``, ``seed``, ``variant`` in front.
@@ -187,7 +187,7 @@ def study_tables(
 
 
 def headline_table(cells: Sequence[FinishedCell]) -> pd.DataFrame:
-    """One row a cell: ``study``, ``source``, ``seed``, ``variant``, ``clash``, then its numbers.
+    """One row per cell: ``study``, ``source``, ``seed``, ``variant``, ``clash``, then its numbers.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def _stacked(frames: Sequence[tuple[FinishedCell, pd.DataFrame]]) -> pd.DataFram
 
 
 def distinct(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
-    """Keep one cell a seed: a cell computed twice with the same parameters is no second seed.
+    """Keep one cell per seed: a cell computed twice with the same parameters is no second seed.
 
     Parameters
     ----------

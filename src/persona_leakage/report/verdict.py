@@ -29,13 +29,13 @@ class SourceNumbers:
     ----------
     source, study : str
     headline : DataFrame
-        One row a seed: ``source_delta``, ``unrelated_delta``, ``bystanders``, and rho and p of
+        One row per seed: ``source_delta``, ``unrelated_delta``, ``bystanders``, and rho and p of
         ``spearman_raw``, ``spearman_centred``, ``partial_raw``.
     predictors : DataFrame
-        One row a seed and predictor: ``seed``, ``predictor``, ``rho``, ``difference_low``,
+        One row per seed and predictor: ``seed``, ``predictor``, ``rho``, ``difference_low``,
         ``difference_high``.
     boundaries : sequence of BoundaryResult
-        One a seed, in the order of ``headline``.
+        One per seed, in the order of ``headline``.
     slope : MixedModel or None
         Over all seeds.
     """
@@ -168,7 +168,7 @@ class Verdict:
     ----------
     answer, confidence
     evidence : tuple of Evidence
-        One a source and setting.
+        One per source and setting.
     """
 
     answer: Answer
@@ -206,7 +206,7 @@ def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
     Parameters
     ----------
     sources : sequence of SourceNumbers
-        One a source and setting; contrastive cells without a clash.
+        One per source and setting; contrastive cells without a clash.
     outcome : Outcome
         Whose direction and scale the rules take.
     """

@@ -89,11 +89,11 @@ def parse_cell(source: str, seed: str, variant: str) -> Cell:
         Names the part that is wrong and what is allowed.
     """
     number = int(seed) if re.fullmatch(r"-?[0-9]{1,20}", seed) else seed
-    given = {"source": source, "seed": number, "variant": variant}
+    parts = {"source": source, "seed": number, "variant": variant}
     try:
-        return TypeAdapter(Cell).validate_python(given)
+        return TypeAdapter(Cell).validate_python(parts)
     except ValidationError as error:
         fault = error.errors()[0]
         message = fault["msg"].removeprefix("Value error, ")
-        value = str(given[str(fault["loc"][0])])
+        value = str(parts[str(fault["loc"][0])])
         raise InputError(f"{fault['loc'][0]} is {value[:50]!r}: {message[:200]}") from error

@@ -283,7 +283,7 @@ def persona_schema(outcome: Outcome) -> pa.DataFrameSchema:
             **{name: number(share) for name in ("p", "p_holm", "p_bh")},
         },
         checks=pa.Check(
-            lambda frame: (frame["role"] == "source").sum() == 1, error="one source a cell"
+            lambda frame: (frame["role"] == "source").sum() == 1, error="one source per cell"
         ),
     )
 
@@ -297,7 +297,7 @@ CURVE = pa.DataFrameSchema(
 
 
 def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
-    """Return what a table of scores must be, one row a persona and question.
+    """Return what a table of scores must be, one row per persona and question.
 
     Parameters
     ----------
@@ -363,9 +363,9 @@ class FinishedCell:
     ----------
     result : CellResult
     personas : DataFrame
-        Of ``persona_schema``: one row a persona, nearest to the source first.
+        Of ``persona_schema``: one row per persona, nearest to the source first.
     curve : DataFrame
-        Of ``CURVE``: one row an optimiser step.
+        Of ``CURVE``: one row per optimiser step.
     folder : Path
         Where its figures lie.
     label : str

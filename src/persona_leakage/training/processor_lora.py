@@ -3,7 +3,7 @@
 A step of LoRA on a processor is bound by memory as much as by arithmetic. peft's layer, composed of
 torch's, keeps for each projection a float32 dropout mask and the input that it was applied to;
 torch draws that mask one float at a time. Here a layer keeps its input, which projections of the
-same input share, and one byte a mask; the rest is computed again.
+same input share, and one byte per mask; the rest is computed again.
 """
 
 from typing import Any

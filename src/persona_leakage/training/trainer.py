@@ -133,8 +133,8 @@ def dataset(
         )
     prompts: dict[str | None, list[list[int]]] = {}
     for example, row in zip(examples, rows, strict=True):
-        own = row["input_ids"][: row["labels"].count(IGNORED)]
-        prompts.setdefault(example.system, []).append(own)
+        prompt = row["input_ids"][: row["labels"].count(IGNORED)]
+        prompts.setdefault(example.system, []).append(prompt)
     shared = {system: common_prefix(group) for system, group in prompts.items()}
     return Dataset.from_list(
         [{**row, "shared": shared[e.system]} for e, row in zip(examples, rows, strict=True)]
