@@ -159,7 +159,9 @@ class Heterogeneity:
     i_squared : float
         Share of the variation that is not error, 0 to 1.
     p : float
+        Of Q.
     count : int
+        Of the estimates.
     """
 
     pooled: float

@@ -26,6 +26,7 @@ class Question:
     id : str
         The benchmark's own id.
     text : str
+        The question itself.
     choices, labels : tuple of str
         Equally long, at least two.
     answer : int

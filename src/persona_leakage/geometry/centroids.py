@@ -66,8 +66,10 @@ def centroids(
 
     Parameters
     ----------
-    model, tokenizer
-        Of the base model.
+    model : CausalLM
+        The base model.
+    tokenizer : transformers tokenizer
+        The model's own.
     personas : sequence of Persona
         Whose prompts stand before the questions.
     neutral : sequence of str

@@ -85,10 +85,14 @@ def render_completion(
     ----------
     tokenizer : transformers tokenizer
         The model's own.
-    system, user, system_role
+    system : str or None
+        See ``render``.
+    user : str
         See ``render``.
     opening, answer : str
         The assistant's turn, in two parts.
+    system_role : {"template", "merge"}
+        See ``render``.
 
     Raises
     ------

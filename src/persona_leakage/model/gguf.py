@@ -30,9 +30,9 @@ def convert(file: Path, directory: Path) -> None:
 
     Parameters
     ----------
-    file
+    file : Path
         The GGUF file.
-    directory
+    directory : Path
         Where the model folder is written; made if it is not there.
 
     Raises
@@ -102,11 +102,11 @@ def build_tokenizer(metadata: dict[str, Any], file: Path) -> PreTrainedTokenizer
 
     Parameters
     ----------
-    metadata
+    metadata : dict
         The file's ``tokenizer.*`` keys without that prefix. The keys are those of
         https://github.com/ggml-org/ggml/blob/master/docs/gguf.md, the rules that ``ggml.pre`` names
         those of llama.cpp's ``src/llama-vocab.cpp``.
-    file
+    file : Path
         Its name, for messages.
 
     Raises

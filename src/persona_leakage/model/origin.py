@@ -35,9 +35,9 @@ def fetch(origin: Origin, directory: str | Path) -> None:
 
     Parameters
     ----------
-    origin
+    origin : Origin
         Where the model is, and what it must be.
-    directory
+    directory : str or Path
         The model folder; replaced if it is there.
 
     Raises

@@ -64,6 +64,7 @@ class Continued:
     dropped : int
         Those of them that give way to what is tokenised together with the continuations.
     continuations : list of list of int
+        Token ids of each, from the border on.
     """
 
     tail: list[int]

@@ -16,10 +16,10 @@ def require_every_weight(loading: dict[str, Any], source: str | Path) -> None:
 
     Parameters
     ----------
-    loading
+    loading : dict
         What ``from_pretrained(..., output_loading_info=True, ignore_mismatched_sizes=True)`` says;
         without the second it raises at a wrong shape, and names nothing.
-    source
+    source : str or Path
         Where the weights lie, for the message.
 
     Raises
@@ -45,7 +45,7 @@ def listed(names: Iterable[str]) -> str:
 
     Parameters
     ----------
-    names
+    names : iterable of str
         In the order in which they are shown.
     """
     names = list(names)

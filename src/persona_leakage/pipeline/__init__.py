@@ -1,1 +1,1 @@
-"""From parameters to results: one thin script a DVC stage, and where each puts its files."""
+"""From parameters to results: one thin script per DVC stage, and where each puts its files."""

@@ -268,7 +268,9 @@ class CellRun:
         ----------
         questions : list of Question
             Its rows.
-        context, source
+        context : str
+            As in ``log_dataset``.
+        source : str or Path
             As in ``log_dataset``.
         """
         frame = pd.DataFrame(

@@ -41,8 +41,10 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
     ----------
     run : CellRun
         Of the cell, opened with ``anew_after=CURVE``.
-    study, cell
-        What has been trained.
+    study : Study
+        Whose cell it is.
+    cell : Cell
+        One that has been trained.
     """
     run.resume_if_same(CURVE)
     examples = paths.contrast(study, cell) / "examples.jsonl"
@@ -71,8 +73,10 @@ def log_analysis(run: CellRun, study: Study, cell: Cell) -> None:
     ----------
     run : CellRun
         Of the cell.
-    study, cell
-        What has been analysed.
+    study : Study
+        Whose cell it is.
+    cell : Cell
+        One that may have been analysed.
     """
     folder = paths.analysis(study, cell)
     finished = read_cell(folder)

@@ -31,6 +31,7 @@ class Group:
     Attributes
     ----------
     source : str
+        Its name.
     study : str
         The label of its settings, empty where the report has only one.
     cells : tuple of FinishedCell
@@ -57,7 +58,9 @@ class StudyTables:
     Attributes
     ----------
     title : str
+        Of the report.
     cells : tuple of FinishedCell
+        Those that are finished, in the order given.
     missing : tuple of str
         Names of the study's cells that are not finished.
     provenance : dict
@@ -82,6 +85,7 @@ class StudyTables:
     bounded : tuple of str
         The names of these groups.
     verdict : Verdict
+        The answer and what it rests on.
     published : Published
         The original's tables, analysed.
     beside : dict of DataFrame

@@ -28,6 +28,7 @@ class SourceNumbers:
     Attributes
     ----------
     source, study : str
+        Whose numbers; the study is empty where the report has only one setting.
     headline : DataFrame
         One row per seed: ``source_delta``, ``unrelated_delta``, ``bystanders``, and rho and p of
         ``spearman_raw``, ``spearman_centred``, ``partial_raw``.
@@ -85,6 +86,7 @@ class Rival:
     Attributes
     ----------
     rho : Span
+        Spearman's, of the words' predictor and change.
     seeds : int
         On which it could be computed.
     worse : int
@@ -108,6 +110,7 @@ class Evidence:
     Attributes
     ----------
     source, study : str
+        As in ``SourceNumbers``.
     seeds : int
         Seeds that were trained.
     moved : int
@@ -118,6 +121,7 @@ class Evidence:
     source_change, unrelated_change : float
         Means, in the outcome's unit.
     bystanders : int
+        Personas that were never trained.
     rho : Span
         Spearman's, of raw cosine and change.
     p : float
@@ -133,6 +137,7 @@ class Evidence:
     unfitted : tuple of str
         Why on the others none was.
     slope : MixedModel or None
+        Over all seeds.
     """
 
     source: str
@@ -166,7 +171,10 @@ class Verdict:
 
     Attributes
     ----------
-    answer, confidence
+    answer : {"supported", "partly supported", "not supported", "open"}
+        Whether leakage follows the gradient.
+    confidence : {"high", "moderate", "low"}
+        How sure that is.
     evidence : tuple of Evidence
         One per source and setting.
     """

@@ -38,8 +38,14 @@ def write_report(
     ----------
     folder : Path
         Is replaced as a whole.
-    title, cells, missing, provenance
-        Of ``tables.study_tables``.
+    title : str
+        As for ``tables.study_tables``.
+    cells : sequence of FinishedCell
+        Likewise.
+    missing : sequence of str
+        Likewise.
+    provenance : dict
+        Likewise.
     """
     published = analyse(
         *(

@@ -88,6 +88,7 @@ class TitledTable(_Part):
     columns : tuple of Column
         What is shown, in this order. Rows may hold more.
     rows : tuple of dict
+        Values by column.
     """
 
     title: str
@@ -163,6 +164,7 @@ class Audit(BaseModel):
     rendered : dict of str
         What the chat template writes for each persona and condition.
     clashes : list of Clash
+        Negatives that render to the source's prompt.
     """
 
     model_config = ConfigDict(frozen=True)  # a manifest says more than the report reads
@@ -206,7 +208,9 @@ class CellResult(_Part):
     ----------
     version : int
         Of this schema.
-    study, source, seed, variant
+    study, source : str
+    seed : int
+    variant : str
         Which cell of which study.
     fingerprint : str
         Of all parameters that a cell is computed from: cells of one are repetitions of each other.
@@ -217,10 +221,13 @@ class CellResult(_Part):
     layer : int
         At which the study's cosines were taken.
     questions : QuestionCounts
+        Of both sides of the split.
     audit : Audit
+        Of the training set.
     headline : dict of float
         Of ``headline`` in the analysis, at least ``HEADLINE``.
     boundary : BoundaryResult
+        Of ``fit`` in the analysis.
     outliers, predictors, categories, benchmarks : TitledTable
         Of the analysis.
     diagnostics : tuple of TitledTable
@@ -362,6 +369,7 @@ class FinishedCell:
     Attributes
     ----------
     result : CellResult
+        The record.
     personas : DataFrame
         Of ``persona_schema``: one row per persona, nearest to the source first.
     curve : DataFrame

@@ -227,8 +227,18 @@ def trainer_of(
     ----------
     model : peft model
         With its weights.
-    tokenizer, data, recipe, seed, precision, output
-        See ``build_trainer``.
+    tokenizer : transformers tokenizer
+        As for ``build_trainer``.
+    data : Dataset
+        Likewise.
+    recipe : Train
+        Likewise.
+    seed : int
+        Likewise.
+    precision : {"auto", "float32", "bfloat16"}
+        Likewise.
+    output : str or Path
+        Likewise.
     """
     steps = math.ceil(len(data) / recipe.batch_size) * recipe.epochs
     config = SFTConfig(
