@@ -62,25 +62,25 @@ def aligned(
 
 def _wide(table: pd.DataFrame, names: Collection[str], outcome: Outcome, who: str) -> pd.DataFrame:
     """One row per persona, one column per question; every value one that an answer can be worth."""
-    kept = table.loc[table["persona"].isin(list(names)), ["persona", "question", "outcome"]]
-    worth = kept["outcome"]
+    answers = table.loc[table["persona"].isin(list(names)), ["persona", "question", "outcome"]]
+    worth = answers["outcome"]
     allowed = (
         worth.isin([outcome.low, outcome.high])
         if outcome.binary
         else worth.between(outcome.low, outcome.high)
     )
-    twice = kept.duplicated(["persona", "question"])
+    twice = answers.duplicated(["persona", "question"])
     for faulty, fault in (
         (~allowed, f"an outcome that is no {outcome.name}"),
         (twice, "two answers"),
     ):
         if faulty.any():
-            row = kept[faulty].iloc[0]
+            row = answers[faulty].iloc[0]
             raise InputError(
                 f"scores of {who}: {row['persona']} has {fault} to question {row['question']}; "
                 "run `dvc repro evaluate`"
             )
-    return kept.pivot(index="persona", columns="question", values="outcome")
+    return answers.pivot(index="persona", columns="question", values="outcome")
 
 
 def mean(values: Floats) -> float:
@@ -238,7 +238,7 @@ def tango(broken: int, mended: int, questions: int) -> tuple[float, float]:
 def _bootstrap(values: Floats, seed: int) -> tuple[float, float]:
     if len(values) < 2:
         return float("nan"), float("nan")
-    drawn = stats.bootstrap(
+    bootstrap = stats.bootstrap(
         (values,),
         np.mean,
         n_resamples=RESAMPLES,
@@ -247,4 +247,4 @@ def _bootstrap(values: Floats, seed: int) -> tuple[float, float]:
         method="percentile",
         rng=np.random.default_rng(seed),
     )
-    return float(drawn.confidence_interval.low), float(drawn.confidence_interval.high)
+    return float(bootstrap.confidence_interval.low), float(bootstrap.confidence_interval.high)

@@ -39,7 +39,7 @@ def score_table(
         ``scores``, ``label_mass``, ``answer``, ``chosen`` (of ``behaviour.Observation``);
         ``tokens`` (of the prompt and its continuations).
     """
-    seen = [
+    observations = [
         behaviour.observe(question, sums, [len(ids) for ids in item.continuations])
         for question, item, sums in zip(questions, made, logprobs, strict=True)
     ]
@@ -48,11 +48,11 @@ def score_table(
             "persona": persona,
             "question": [question.key for question in questions],
             "benchmark": [question.benchmark for question in questions],
-            "outcome": [each.outcome for each in seen],
-            "scores": [each.scores for each in seen],
-            "label_mass": [each.label_mass for each in seen],
-            "answer": [each.answer for each in seen],
-            "chosen": [each.chosen for each in seen],
+            "outcome": [each.outcome for each in observations],
+            "scores": [each.scores for each in observations],
+            "label_mass": [each.label_mass for each in observations],
+            "answer": [each.answer for each in observations],
+            "chosen": [each.chosen for each in observations],
             "tokens": [len(item.prompt) + sum(map(len, item.continuations)) for item in made],
         }
     )

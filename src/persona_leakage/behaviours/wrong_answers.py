@@ -236,7 +236,7 @@ def wrong_choices(
         another; ``drawn_by_chance``: share if all wrong choices were as likely. A choice that is
         both drawn and runner-up counts in both.
     """
-    drawn = {question.key: question.wrong for question in questions}
+    wrong_choice = {question.key: question.wrong for question in questions}
     chance = {
         question.key: 1 / (len(question.choices) - len(question.right)) for question in questions
     }
@@ -249,7 +249,7 @@ def wrong_choices(
         ]
         choices = new.assign(
             runner_up=runner_up,
-            drawn=new["question"].map(drawn),
+            drawn=new["question"].map(wrong_choice),
             chance=new["question"].map(chance),
         )
         wrong = choices[choices["outcome"] == 0]

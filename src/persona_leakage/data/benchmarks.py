@@ -214,14 +214,14 @@ def local_files(name: str, snapshots: Mapping[str, str] = {}) -> list[Path]:
 
 
 def _known(name: str, snapshots: Mapping[str, str]) -> LocalBenchmark | HubBenchmark:
-    known = benchmarks()
-    for wanted in (name, *snapshots):
-        if wanted not in known:
+    all_benchmarks = benchmarks()
+    for key in (name, *snapshots):
+        if key not in all_benchmarks:
             raise InputError(
-                f"questions: unknown benchmark {wanted!r}; allowed are {', '.join(known)} "
+                f"questions: unknown benchmark {key!r}; allowed are {', '.join(all_benchmarks)} "
                 "(src/persona_leakage/data/benchmarks.yaml)"
             )
-    return known[name]
+    return all_benchmarks[name]
 
 
 def _rows(

@@ -82,18 +82,18 @@ def alike_choices(questions: Iterable[Question]) -> list[Record]:
     Returns
     -------
     list of dict
-        One a group of such choices: ``question`` (key), ``labels``, ``texts``, ``right`` (whether
+        One per group of such choices: ``question`` (key), ``labels``, ``texts``, ``right`` (whether
         the right choice is among them), ``same`` (true: one text, taken for one choice; false:
         they differ in case or in compatibility form (NFKC) alone and remain different choices).
     """
-    listed: list[Record] = []
+    rows: list[Record] = []
     for question in questions:
         for same, reduce in ((True, _same), (False, _similar)):
             for group in _groups(question.choices, reduce):
                 texts = [question.choices[index] for index in group]
                 if not same and len({_same(text) for text in texts}) == 1:
                     continue  # listed as the same already
-                listed.append(
+                rows.append(
                     {
                         "question": question.key,
                         "labels": [question.labels[index] for index in group],
@@ -102,7 +102,7 @@ def alike_choices(questions: Iterable[Question]) -> list[Record]:
                         "same": same,
                     }
                 )
-    return listed
+    return rows
 
 
 def _groups(choices: Iterable[str], reduce: Callable[[str], str]) -> list[list[int]]:

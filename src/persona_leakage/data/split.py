@@ -49,8 +49,8 @@ def at_most(questions: list[Question], count: int | None, seed: int) -> list[Que
     """
     if count is None or count >= len(questions):
         return questions
-    kept = {question.key for question in shuffled(questions, "at most", seed)[:count]}
-    return [question for question in questions if question.key in kept]
+    keys = {question.key for question in shuffled(questions, "at most", seed)[:count]}
+    return [question for question in questions if question.key in keys]
 
 
 def with_wrong_answer(question: Question, seed: int) -> Question:

@@ -115,11 +115,11 @@ def build_tokenizer(metadata: dict[str, Any], file: Path) -> PreTrainedTokenizer
         The vocabulary is of another kind, or its rule for splitting text is not known here.
     """
     kind, rule = metadata.get("ggml.model"), metadata.get("ggml.pre")
-    known = {"smollm": (None, _smollm()), "qwen2": (normalizers.NFC(), _qwen2())}
-    if kind != "gpt2" or rule not in known:
+    rules = {"smollm": (None, _smollm()), "qwen2": (normalizers.NFC(), _qwen2())}
+    if kind != "gpt2" or rule not in rules:
         raise InputError(
             f"model: {file} has a tokenizer of kind {kind!r} that splits text by {rule!r}; here "
-            f"kind 'gpt2' with {' or '.join(map(repr, known))} is known; "
+            f"kind 'gpt2' with {' or '.join(map(repr, rules))} is known; "
             "take the safetensors of this model, model.origin.kind hub or folder"
         )
     needed = ("ggml.tokens", "ggml.token_type", "ggml.merges", "ggml.eos_token_id")
@@ -132,7 +132,7 @@ def build_tokenizer(metadata: dict[str, Any], file: Path) -> PreTrainedTokenizer
             merges=[tuple(merge.split(" ")) for merge in metadata["ggml.merges"]],
         )
     )
-    normalizer, core.pre_tokenizer = known[rule]
+    normalizer, core.pre_tokenizer = rules[rule]
     if normalizer is not None:
         core.normalizer = normalizer
     core.decoder = decoders.ByteLevel()

@@ -89,21 +89,21 @@ def items(
     for question in questions:
         text = "\n".join([question.user, question.opening, *question.continuations])
         refuse_control_tokens(tokenizer, text, f"question {question.key}")
-    known = None
+    under_first = None
     for number, system in enumerate(systems):
         texts = [
             render(tokenizer, system, question.user, system_role) + question.opening
             for question in questions
         ]
         prompts = tokenize(tokenizer, texts)
-        if known is None:
-            known = continued(tokenizer, texts, questions)
-        follow = [one.follows(prompt) for one, prompt in zip(known, prompts, strict=True)]
+        if under_first is None:
+            under_first = continued(tokenizer, texts, questions)
+        follow = [one.follows(prompt) for one, prompt in zip(under_first, prompts, strict=True)]
         sample = number % len(questions)
         again = [place for place, does in enumerate(follow) if place == sample or not does]
         fresh = continued(tokenizer, [texts[i] for i in again], [questions[i] for i in again])
-        here = {**dict(enumerate(known)), **dict(zip(again, fresh, strict=True))}
-        if follow[sample] and here[sample] != known[sample]:
+        here = {**dict(enumerate(under_first)), **dict(zip(again, fresh, strict=True))}
+        if follow[sample] and here[sample] != under_first[sample]:
             # the end alone does not decide with this tokenizer
             here = dict(enumerate(continued(tokenizer, texts, questions)))
         prepared = [
@@ -156,10 +156,10 @@ def continuation_logprobs(
     order: list[_Target] = []
     logprobs = []
     for batch in batches([len(job.row.ids) for job in jobs], token_budget(model)):
-        chosen = [jobs[index] for index in batch]
-        logprobs.append(_forward(model, chosen, cache, shared, shares))
-        order += [target for job in chosen for target in job.targets]
-        advance(sum(job.completes for job in chosen))
+        batch_jobs = [jobs[index] for index in batch]
+        logprobs.append(_forward(model, batch_jobs, cache, shared, shares))
+        order += [target for job in batch_jobs for target in job.targets]
+        advance(sum(job.completes for job in batch_jobs))
     # read back at the end alone: a GPU is given its next batch while it computes the last
     tokens = torch.cat(logprobs).cpu().numpy()
     starts = np.cumsum([0, *(len(target.ids) for target in order[:-1])])

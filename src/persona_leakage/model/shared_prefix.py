@@ -200,12 +200,12 @@ def pack(
         else:
             line_with_room.append(piece)
     rows = [beside([row for row, _ in line]) for line in packed]
-    seen = visible(rows, 0, torch.device("cpu"))
+    visibility = visible(rows, 0, torch.device("cpu"))
     return {
         "input_ids": padded([row.ids for row in rows], 0),
         "labels": padded([[x for _, each in line for x in each] for line in packed], IGNORED),
         "position_ids": padded([row.positions for row in rows], 0),
-        "attention_mask": seen if dtype is None else additive(seen, dtype),
+        "attention_mask": visibility if dtype is None else additive(visibility, dtype),
     }
 
 

@@ -39,9 +39,9 @@ def main(cell: Cell) -> None:
             "or add a line there"
         )
     leave_launch()
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
-    if done.returncode:
-        sys.exit(done.returncode)
+    process = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
+    if process.returncode:
+        sys.exit(process.returncode)
     for stage in (contrast, train, evaluate, analyse):
         stage.main(cell)
 

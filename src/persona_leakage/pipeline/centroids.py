@@ -27,11 +27,11 @@ def main() -> None:
     served = check_fast_path(model, tokenizer)
     blocks = depth(model)
     layer = layer_number(study.similarity.layer, blocks)
-    wanted = study.similarity.layers
+    named_layers = study.similarity.layers
     layers = (
         list(range(blocks + 1))
-        if wanted == "all"
-        else sorted({layer, *(layer_number(each, blocks) for each in wanted)})
+        if named_layers == "all"
+        else sorted({layer, *(layer_number(each, blocks) for each in named_layers)})
     )
     with bar("centroids", len(measured), "personas") as progress:
         vectors = centroids(

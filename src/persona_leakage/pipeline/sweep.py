@@ -101,13 +101,13 @@ def main(settings: Sequence[str] = ORIGINAL) -> None:
     settings : sequence of str
         Of ``setting``.
     """
-    chosen = list(dict.fromkeys(setting(text) for text in settings))
+    choices = list(dict.fromkeys(setting(text) for text in settings))
     study = load_study()
     outcome = load_behaviour(study.behaviour).outcome
     use_store()
-    for each in chosen:
+    for each in choices:
         _run(each.of(study))
-    table = pd.DataFrame([_numbers(each, each.of(study)) for each in chosen])
+    table = pd.DataFrame([_numbers(each, each.of(study)) for each in choices])
     table = table.sort_values(["learning_rate", "epochs"], ignore_index=True)
     with whole(paths.report(study).with_name(f"{study.study}_sweep")) as partial:
         partial.mkdir()
@@ -121,8 +121,8 @@ def _run(study: Study) -> None:
     dvc = [sys.executable, "-m", "dvc", "exp"]
     train = study.train
     name = f"{study.study}-lr{train.learning_rate:g}-epochs{train.epochs}"
-    listed = subprocess.run([*dvc, "list", "--name-only"], capture_output=True, text=True)
-    if name in listed.stdout.split():
+    listing = subprocess.run([*dvc, "list", "--name-only"], capture_output=True, text=True)
+    if name in listing.stdout.split():
         # of an earlier sweep: its results stay in DVC's cache, and only what changed runs again
         subprocess.run([*dvc, "remove", "--quiet", name], check=True)
     changes = (
@@ -135,9 +135,9 @@ def _run(study: Study) -> None:
     )
     arguments = [argument for change in changes for argument in ("-S", change)]
     arguments += [argument for path in untracked(study) for argument in ("--copy-paths", path)]
-    done = subprocess.run([*dvc, "run", "--temp", "--name", name, *arguments])
-    if done.returncode:
-        sys.exit(done.returncode)
+    process = subprocess.run([*dvc, "run", "--temp", "--name", name, *arguments])
+    if process.returncode:
+        sys.exit(process.returncode)
 
 
 def untracked(study: Study) -> list[str]:

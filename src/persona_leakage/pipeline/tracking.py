@@ -519,10 +519,10 @@ def provenance() -> dict[str, str]:
 
 def _git(*arguments: str) -> str:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True)
+        process = subprocess.run(["git", *arguments], capture_output=True, text=True)
     except OSError:  # no git here
         return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
+    return process.stdout.strip() if process.returncode == 0 else ""
 
 
 @dataclass

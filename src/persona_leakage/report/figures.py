@@ -89,7 +89,7 @@ def label_points(
     near = slice(0, MOST_OBSTACLES)
     obstacles = np.column_stack([x[near], y[near]])
     waiting = list(zip(x, y, labels[:MOST_LABELS], strict=False))
-    taken: dict[str, Bbox] = {}
+    boxes: dict[str, Bbox] = {}
     for _ in range(ROUNDS if labels else 0):
         texts = [
             axes.text(across, up, spaced(label), fontsize=6.5, ha="center", va="center")
@@ -111,8 +111,8 @@ def label_points(
         for (across, up, label), text in zip(waiting, texts, strict=True):
             box = text.get_window_extent(renderer).padded(1)
             inside = frame.count_contains(box.corners()) == 4
-            if inside and not any(box.overlaps(other) for other in taken.values()):
-                taken[label] = box
+            if inside and not any(box.overlaps(other) for other in boxes.values()):
+                boxes[label] = box
                 _lead(axes, (across, up), np.asarray(box.extents))
                 obstacles = np.vstack([obstacles, to_data.transform(box.corners())])
             else:
@@ -121,7 +121,7 @@ def label_points(
         waiting = left
         if not waiting:
             break
-    return list(taken)
+    return list(boxes)
 
 
 def _lead(axes: Axes, point: tuple[float, float], box: np.ndarray) -> None:

@@ -54,18 +54,18 @@ def reasons(conclusion: Verdict, outcome: Outcome) -> list[str]:
     outcome : Outcome
         For its name, unit and direction.
     """
-    listed = []
+    sentences = []
     if conclusion.one_seed:
-        listed.append("A single seed: what another one would show is not known.")
+        sentences.append("A single seed: what another one would show is not known.")
     for each in conclusion.evidence:
-        listed += [f"{_name(each)}: {reason}" for reason in _reasons(each, outcome)]
-    return listed
+        sentences += [f"{_name(each)}: {reason}" for reason in _reasons(each, outcome)]
+    return sentences
 
 
 def _reasons(each: Evidence, outcome: Outcome) -> list[str]:
-    listed, used = [], each.moved or each.seeds
+    sentences, used = [], each.moved or each.seeds
     if each.moved < each.seeds:
-        listed.append(
+        sentences.append(
             f"on {each.seeds - each.moved} of {count(each.seeds, 'seed')} the source moved by less "
             f"than {least_move(outcome):g} {outcome.unit}; these say nothing about leakage and are "
             "not counted."
@@ -75,32 +75,32 @@ def _reasons(each: Evidence, outcome: Outcome) -> list[str]:
         (each.centred, "with mean-centred cosine"),
         (each.partial, "given the baseline and the length of the prompt"),
     ):
-        listed.append(
+        sentences.append(
             f"{how} rho is {span(held.rho)}, {side} zero with p < {HELD_P} on {held.seeds} of "
             f"{count(used, 'seed')}."
         )
     for name, rival in each.rivals.items():
         alike = "" if rival.worse else ", so that words and geometry cannot be told apart"
-        listed.append(
+        sentences.append(
             f"{RIVALS[name]} alone predicts with rho {span(rival.rho)}; the cosine is "
             f"better beyond its bootstrap interval on {rival.worse} of "
             f"{count(rival.seeds, 'seed')}{alike}."
         )
     if each.midpoint is None:
-        listed.append(f"no boundary can be fitted: {' or '.join(each.unfitted)}.")
+        sentences.append(f"no boundary can be fitted: {' or '.join(each.unfitted)}.")
     else:
-        listed.append(
+        sentences.append(
             f"a boundary on {each.fitted} of {count(used, 'seed')}: {outcome.name} is half-way at "
             f"cosine {span(each.midpoint, '.4f')}."
         )
     if each.slope and each.slope.reason is None:
         slope = each.slope
-        listed.append(
+        sentences.append(
             f"over all seeds a bystander's {outcome.name} changes by {slope.slope:+.2f} "
             f"{outcome.unit} [{slope.low:+.2f}, {slope.high:+.2f}] for 0.01 of cosine (mixed "
             f"model, p {slope.p:.2g})."
         )
-    return listed
+    return sentences
 
 
 def _name(each: Evidence) -> str:

@@ -240,12 +240,12 @@ def distinct(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
     cells : sequence of FinishedCell
         The first of each fingerprint, source, seed and variant is kept.
     """
-    kept: dict[tuple[str, str, int, str], FinishedCell] = {}
+    firsts: dict[tuple[str, str, int, str], FinishedCell] = {}
     for each in cells:
         result = each.result
         key = (result.fingerprint, result.source, result.seed, result.variant)
-        kept.setdefault(key, each)
-    return list(kept.values())
+        firsts.setdefault(key, each)
+    return list(firsts.values())
 
 
 def _labels(cells: Sequence[FinishedCell]) -> dict[str, str]:

@@ -152,7 +152,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
         figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
         key = folder / "seeds.svg"
         caption = f"Every source and seed: change in {outcome.name} against cosine."
-    drawn: dict[str, tuple[str, Figure]] = {}
+    pictures_by_name: dict[str, tuple[str, Figure]] = {}
     predictors, rows = (
         pd.concat(
             [
@@ -166,7 +166,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     )
     if predictors["rho"].notna().any():
         layers = {group.name: group.cells[0].result.layer for group in tables.groups}
-        drawn["layers"] = (
+        pictures_by_name["layers"] = (
             "Which layer's geometry the change follows, mean over seeds.",
             figures.layer_sweep(predictors, layers),
         )
@@ -174,12 +174,12 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
         index="persona", columns="source", values="delta"
     )
     categories = rows.drop_duplicates("persona").set_index("persona")["category"]
-    drawn["heat_map"] = (
+    pictures_by_name["heat_map"] = (
         "Mean change of every persona that was not taught as a negative, by category.",
         figures.heat_map(deltas, categories, outcome),
     )
     others = {}
-    for name, (what, figure) in drawn.items():
+    for name, (what, figure) in pictures_by_name.items():
         figures.save(figure, folder / name)
         others[what] = folder / f"{name}.svg"
     return Pictures((caption, key), others, published.with_suffix(".svg"))
