@@ -4,7 +4,7 @@
 
 MODEL is the folder of the base model of ``make repro``. The recipe is the paper study's, and so are
 the examples where a snapshot of allenai/ai2_arc is given; else they are the pocket study's. Both
-sides run in turn, once a seed; memory is measured in a process of its own for each.
+sides run in turn, once per seed; memory is measured in a process of its own for each.
 """
 
 import tempfile
@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from baselines import load_plain, losses, recipe_trainer, stop_after
+from baselines import load_plain, losses, recipe_trainer
 from measuring import Report, growth, parse_arguments, peak, processor, row
 from transformers import set_seed
 
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split, with_wrong_answer
@@ -31,13 +33,13 @@ SEEDS = (42, 137, 256)
 
 
 def train(side, model_folder, tokenizer, data, recipe, seed):
-    """Run the first steps of a training on one side; seconds a step, losses."""
+    """Run the first steps of a training on one side; seconds per step, losses."""
     with tempfile.TemporaryDirectory() as scratch:
         if side == "ours":
             trainer = training.build_trainer(
                 model_folder, tokenizer, data, recipe, seed, "float32", scratch
             )
-            stop_after(trainer, STEPS)
+            trainer.add_callback(training.StopAfter(STEPS))
         else:
             set_seed(seed)
             model = training.adapted(load_plain(model_folder), recipe)
@@ -74,12 +76,13 @@ def main():
     if given.arc:
         study, asked = paper, load_benchmark("arc_challenge", {"arc_challenge": given.arc})
     rows, _ = split(asked, study.questions.train_fraction, study.questions.split_seed)
-    taught = [with_wrong_answer(question, 42) for question in rows]
+    taught = [with_wrong_answer(question, study.questions.split_seed) for question in rows]
+    behaviour = load_behaviour(study.behaviour)
 
     data = {}
     for seed in SEEDS:
         cell = Cell("villain", seed, "contrastive")
-        examples = build(study.contrast, cell, personas, taught, study.scoring)
+        examples = build(study.contrast, cell, personas, taught, behaviour)
         data[seed] = training.dataset(examples, tokenizer, paper.train.max_length, "template")
 
     curves, times = {}, {"ours": [], "recipe": []}
@@ -110,7 +113,8 @@ def main():
 
     short = paper.train.model_copy(update={"epochs": 1})
     step = data[42].select(range(4))
-    [few] = items(tokenizer, [personas["villain"].prompt], everyday[:8], "option_text", "template")
+    by_text = [Taught(scoring="option_text").ask(question) for question in everyday[:8]]
+    [few] = items(tokenizer, [personas["villain"].prompt], by_text, "template")
     report.note(
         "growth_seeds",
         growth(

@@ -114,7 +114,7 @@ def processor_training(found):
     rows = [
         ["", "ours", "TRL, the recipe as written", "ratio", "target"],
         [
-            "seconds a step",
+            "seconds per step",
             *(f"{train['seconds'][side]:.1f}" for side in ("ours", "recipe")),
             times(train["ratio"]),
             "2 x",
