@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from persona_leakage.model.scoring import Item
+from persona_leakage.model.shared_prefix import IGNORED
 from persona_leakage.study.parameters import Train
 from persona_leakage.training import trainer as training
 
@@ -95,7 +96,7 @@ def recipe_trainer(
     The schedule is the one of the whole recipe, of which ``steps`` are run.
     """
     plain = data.remove_columns("shared").map(
-        lambda row: {"completion_mask": [int(x != training.IGNORED) for x in row["labels"]]},
+        lambda row: {"completion_mask": [int(x != IGNORED) for x in row["labels"]]},
         remove_columns="labels",
     )
     whole = math.ceil(len(data) / recipe.batch_size) * recipe.epochs
@@ -121,19 +122,8 @@ def recipe_trainer(
         data_seed=seed,
     )
     trainer = SFTTrainer(model=model, args=config, train_dataset=plain, processing_class=tokenizer)
-    stop_after(trainer, steps)
+    trainer.add_callback(training.StopAfter(steps))
     return trainer
-
-
-def stop_after(trainer: SFTTrainer, steps: int) -> None:
-    """End training after some steps without changing the schedule of the whole."""
-
-    class Stop(TrainerCallback):
-        def on_step_end(self, args, state, control, **kwargs):
-            control.should_training_stop = state.global_step >= steps
-            return control
-
-    trainer.add_callback(Stop())
 
 
 def losses(trainer: SFTTrainer) -> list[float]:

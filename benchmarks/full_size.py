@@ -25,17 +25,18 @@ from baselines import (
     recipe_trainer,
     same_argmax,
 )
-from measuring import Report
+from measuring import Report, needed_tokens
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast, Qwen2Config
 from transformers.utils import is_liger_kernel_available
 
+from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split, with_wrong_answer
-from persona_leakage.model.kernels import fused
+from persona_leakage.model.kernels import fused, settle
+from persona_leakage.model.loading import device
 from persona_leakage.model.scoring import continuation_logprobs, items
-from persona_leakage.model.shared_prefix import common_prefix, tree
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
@@ -61,7 +62,7 @@ TEMPLATE = (
 
 
 def make_tokenizer(texts):
-    """Byte-level BPE of the questions' own words: about as many tokens a question as Qwen's."""
+    """Byte-level BPE of the questions' own words: about as many tokens per question as Qwen's."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
@@ -78,8 +79,9 @@ def make_tokenizer(texts):
 
 def make_base():
     """Make the base model, with random weights, on the current GPU."""
+    settle()
     torch.manual_seed(0)
-    with torch.device("cuda"):
+    with device():
         return AutoModelForCausalLM.from_config(
             SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
         ).eval()
@@ -102,34 +104,47 @@ def matrix_rate():
     return 2 * 8192**3 / statistics.median(seconds)
 
 
-def needed_flops(model, rows, shared):
-    """FLOPs that no way of scoring can avoid: 2 a weight and token, attention, one logit row."""
+def needed_flops(model, prompts):
+    """FLOPs that no way of scoring can avoid, and tokens.
+
+    2 per weight and token, attention, one row of logits per question.
+    """
     config = model.config
     body = sum(
         p.numel()
         for name, p in model.named_parameters()
         if p.dim() == 2 and "embed_tokens" not in name and "lm_head" not in name
     )
-    tokens = shared + sum(len(row.ids) for row in rows)
-    pairs = sum(len(row.ids) * (shared + len(row.ids) / 2) for row in rows)
+    shared, counts = needed_tokens(prompts)
+    tokens = shared + sum(counts)
+    pairs = sum(count * (shared + count / 2) for count in counts)
     attention = 4 * config.num_hidden_layers * config.hidden_size * pairs
-    logits = 2 * config.hidden_size * config.vocab_size * len(rows)
+    logits = 2 * config.hidden_size * config.vocab_size * len(prompts)
     return 2 * body * tokens + attention + logits, tokens
 
 
 def main():
-    """Run everything and write the numbers."""
+    """Read the arguments and run."""
     parser = argparse.ArgumentParser()
     parser.add_argument("snapshot")
     parser.add_argument("output", type=Path)
     parser.add_argument("--personas", type=int, default=11)
     parser.add_argument("--plain", type=int, default=200, help="questions of the plain loop")
     given = parser.parse_args()
+    with training.scratch() as scratch:
+        measure(given, scratch)
+
+
+def measure(given, scratch):
+    """Run everything and write the numbers."""
     study = load_study("studies/paper.yaml")
     personas = load_personas("catalog")
     arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
-    taught, asked = split(arc, 0.5, 42)
-    taught = [with_wrong_answer(question, 42) for question in taught]
+    seed = study.questions.split_seed
+    rows, held_out = split(arc, study.questions.train_fraction, seed)
+    taught = [with_wrong_answer(question, seed) for question in rows]
+    behaviour = load_behaviour(study.behaviour)
+    asked = [behaviour.ask(question) for question in held_out]
     tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
     report = Report(
         given.output,
@@ -148,23 +163,18 @@ def main():
 
     names = list(personas)[: given.personas]
     systems = [personas[name].prompt for name in names]
-    everyone = items(tokenizer, systems, asked, "label", "template")
+    everyone = items(tokenizer, systems, asked, study.model.system_role)
     prompts = dict(zip(names, everyone, strict=True))
     flops = tokens = 0.0
     for made in prompts.values():
-        shared = common_prefix([item.prompt for item in made])
-        rows = [
-            tree(item.prompt[shared:], [ids[:-1] for ids in item.continuations], shared)
-            for item in made
-        ]
-        more, count = needed_flops(base, rows, shared)
+        more, count = needed_flops(base, made)
         flops, tokens = flops + more, tokens + count
     report.note("scored_tokens", tokens)
 
     sample = prompts[names[0]][: given.plain]
     plain_labels(base, sample[:4])
     plain_seconds, plain = timed(lambda: plain_labels(base, sample))
-    report.note("plain_seconds_a_question", plain_seconds / len(sample))
+    report.note("plain_seconds_per_question", plain_seconds / len(sample))
     report.note("plain_in_another_shape", apart(plain_labels(base, sample, copies=2), plain))
 
     external = harness(base, tokenizer)
@@ -178,37 +188,31 @@ def main():
     )
     before = {name: continuation_logprobs(base, prompts[name]) for name in names[:3]}
 
-    model = training.adapted(base, study.train)
-    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    report.note("trainable_parameters", trainable)
     cells = []
     for source in ("villain", "comedian"):
         cell = Cell(source, 42, "contrastive")
-        examples = build(study.contrast, cell, personas, taught, "label")
-        data = training.dataset(examples, tokenizer, study.train.max_length, "template")
-        if cells:
-            model.delete_adapter("default")
-            model.add_adapter("default", training.lora_config(study.train, model))
-            model.set_adapter("default")
-            model.to("cuda")
-        model.train()
-        trainer = training.trainer_of(model, tokenizer, data, study.train, 42, "bfloat16", "/tmp/o")
+        examples = build(study.contrast, cell, personas, taught, behaviour)
+        data = training.dataset(
+            examples, tokenizer, study.train.max_length, study.model.system_role
+        )
+        model = training.adapted(base, study.train)  # in place: base holds the adapter, too
+        trainer = training.trainer_of(
+            model, tokenizer, data, study.train, cell.seed, study.model.precision, scratch
+        )
         torch.cuda.reset_peak_memory_stats()
         seconds, _ = timed(trainer.train)
         peak = torch.cuda.max_memory_allocated() / 2**30
         curve = losses(trainer)
-        model.eval()
+        base.eval()
         scoring, after = timed(
-            lambda: {
-                n: continuation_logprobs(model.get_base_model(), prompts[n]) for n in names[:3]
-            }
+            lambda: {name: continuation_logprobs(base, prompts[name]) for name in names[:3]}
         )
         moved = max(apart(after[name], before[name]) for name in names[:3])
         cells.append(
             {
                 "cell": str(cell),
                 "steps": trainer.state.global_step,
-                "tokens_an_epoch": sum(map(len, data["input_ids"])),
+                "tokens_per_epoch": sum(map(len, data["input_ids"])),
                 "train_seconds": seconds,
                 "train_peak_GiB": peak,
                 "first_loss": curve[0],
@@ -218,15 +222,18 @@ def main():
             }
         )
         report.note("cells", cells)
+        model.unload()
         trainer.model = trainer.model_wrapped = None
         del trainer
         gc.collect()
 
-    base.train()
+    model = training.adapted(base, study.train)
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    report.note("trainable_parameters", trainable)
     plain_trainer = recipe_trainer(
-        model, tokenizer, data, study.train, "/tmp/o2", steps=20, seed=42, bf16=True
+        model, tokenizer, data, study.train, scratch, steps=20, seed=42, bf16=True
     )
-    torch.backends.cuda.enable_cudnn_sdp(True)  # torch's default, which our modules turn off
+    torch.backends.cuda.enable_cudnn_sdp(True)  # torch's default, which ``settle`` turns off
     torch.cuda.reset_peak_memory_stats()
     seconds, _ = timed(plain_trainer.train)
     torch.backends.cuda.enable_cudnn_sdp(False)
@@ -235,15 +242,16 @@ def main():
         "recipe_as_written",
         {
             "steps": 20,
-            "seconds_a_step": seconds / 20,
-            "ours_seconds_a_step": ours,
+            "seconds_per_step": seconds / 20,
+            "ours_seconds_per_step": ours,
             "ratio": seconds / 20 / ours,
             "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
         },
     )
 
     # last, since fused kernels cannot be taken out again, and training does without them
-    base = fused(model.unload().eval())
+    model.unload()
+    base = fused(base.eval())
     continuation_logprobs(base, prompts[names[0]])
     torch.cuda.reset_peak_memory_stats()
     seconds, scored = timed(

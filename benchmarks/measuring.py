@@ -15,6 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from persona_leakage.model.scoring import Item
+from persona_leakage.model.shared_prefix import common_prefix
+
 ROUNDS = 3
 
 
@@ -88,6 +91,15 @@ def _measured(work: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
     # not getrusage, whose peak a process inherits from the one that started it
     status = Path("/proc/self/status").read_text()
     return int(re.search(r"VmHWM:\s*(\d+) kB", status)[1]) / 1024
+
+
+def needed_tokens(items: Sequence[Item]) -> tuple[int, list[int]]:
+    """Tokens that any way of scoring computes: what all prompts begin with, and each one's rest."""
+    shared = common_prefix([item.prompt for item in items])
+    return shared, [
+        len(item.prompt) - shared + sum(len(ids) - 1 for ids in item.continuations)
+        for item in items
+    ]
 
 
 def growth(

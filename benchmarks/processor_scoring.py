@@ -10,29 +10,35 @@ import statistics
 
 import torch
 from baselines import apart, best_batch, harness, load_plain, plain_labels, same_argmax
-from measuring import ROUNDS, Report, alternate, growth, parse_arguments, peak, processor, row
+from measuring import (
+    ROUNDS,
+    Report,
+    alternate,
+    growth,
+    needed_tokens,
+    parse_arguments,
+    peak,
+    processor,
+    row,
+)
 
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split
 from persona_leakage.model.loading import dtype, load_model, load_tokenizer
 from persona_leakage.model.scoring import continuation_logprobs, items, plain_logprobs
-from persona_leakage.model.shared_prefix import common_prefix
 
 
 def needed_flops(model, prompts):
-    """FLOPs of the decoder's matrices for the tokens that have to be computed: 2 a weight."""
+    """FLOPs of the decoder's matrices for the tokens that have to be computed: 2 per weight."""
     body = sum(
         p.numel()
         for name, p in model.get_decoder().named_parameters()
         if name.endswith("proj.weight")
     )
-    shared = common_prefix([item.prompt for item in prompts])
-    own = [
-        len(item.prompt) - shared + sum(len(ids) - 1 for ids in item.continuations)
-        for item in prompts
-    ]
-    return 2 * body * (shared + sum(own))
+    shared, counts = needed_tokens(prompts)
+    return 2 * body * (shared + sum(counts))
 
 
 def score_side(side, model_folder, prompts):
@@ -66,9 +72,11 @@ def main():
         rates[name] = 2 * 768 * product.weight.numel() * 50 / statistics.median(times) / 1e9
     report.note("matrix_gflops", rates)
 
-    asked = split(benchmark or everyday, 0.5, 42)[1][:200]
+    by_label, by_text = Taught(scoring="label", answer_opens="user"), Taught(scoring="option_text")
+    listed = [by_label.ask(question) for question in split(benchmark or everyday, 0.5, 42)[1][:200]]
+    unlisted = [by_text.ask(question) for question in everyday]
     villain = [personas["villain"].prompt]
-    [labels] = items(tokenizer, villain, asked, "label", "template")
+    [labels] = items(tokenizer, villain, listed, "template")
     external = harness(baseline, tokenizer)
     size = best_batch(external, labels[:48], (1, 2, 4, 8, 16))
     continuation_logprobs(model, labels[:48])
@@ -99,7 +107,7 @@ def main():
     )
     report.note("label_against_harness", row(seconds, "ours", "harness") | {"batch_size": size})
 
-    [texts] = items(tokenizer, villain, everyday[:40], "option_text", "template")
+    [texts] = items(tokenizer, villain, unlisted[:40], "template")
     seconds = alternate(
         {
             "ours": lambda: continuation_logprobs(model, texts),
@@ -125,7 +133,7 @@ def main():
         )
 
     systems = [persona.prompt for persona in personas.values()][:32]
-    everyone = list(items(tokenizer, systems, everyday[:16], "option_text", "template"))
+    everyone = list(items(tokenizer, systems, unlisted[:16], "template"))
     report.note(
         "growth_personas",
         growth(
@@ -133,7 +141,7 @@ def main():
             (2, 4, 8, 16, 32),
         ),
     )
-    [every] = items(tokenizer, villain, everyday, "option_text", "template")
+    [every] = items(tokenizer, villain, unlisted, "template")
     report.note(
         "growth_questions",
         growth(lambda n: continuation_logprobs(model, every[:n]), (20, 40, 80, 160, 320)),

@@ -12,10 +12,12 @@ import time
 from pathlib import Path
 
 import numpy as np
-from baselines import load_plain, losses, recipe_trainer, stop_after
+from baselines import load_plain, losses, recipe_trainer
 from measuring import Report, growth, parse_arguments, peak, processor, row
 from transformers import set_seed
 
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split, with_wrong_answer
@@ -37,7 +39,7 @@ def train(side, model_folder, tokenizer, data, recipe, seed):
             trainer = training.build_trainer(
                 model_folder, tokenizer, data, recipe, seed, "float32", scratch
             )
-            stop_after(trainer, STEPS)
+            trainer.add_callback(training.StopAfter(STEPS))
         else:
             set_seed(seed)
             model = training.adapted(load_plain(model_folder), recipe)
@@ -74,12 +76,13 @@ def main():
     if given.arc:
         study, asked = paper, load_benchmark("arc_challenge", {"arc_challenge": given.arc})
     rows, _ = split(asked, study.questions.train_fraction, study.questions.split_seed)
-    taught = [with_wrong_answer(question, 42) for question in rows]
+    taught = [with_wrong_answer(question, study.questions.split_seed) for question in rows]
+    behaviour = load_behaviour(study.behaviour)
 
     data = {}
     for seed in SEEDS:
         cell = Cell("villain", seed, "contrastive")
-        examples = build(study.contrast, cell, personas, taught, study.scoring)
+        examples = build(study.contrast, cell, personas, taught, behaviour)
         data[seed] = training.dataset(examples, tokenizer, paper.train.max_length, "template")
 
     curves, times = {}, {"ours": [], "recipe": []}
@@ -110,7 +113,8 @@ def main():
 
     short = paper.train.model_copy(update={"epochs": 1})
     step = data[42].select(range(4))
-    [few] = items(tokenizer, [personas["villain"].prompt], everyday[:8], "option_text", "template")
+    by_text = [Taught(scoring="option_text").ask(question) for question in everyday[:8]]
+    [few] = items(tokenizer, [personas["villain"].prompt], by_text, "template")
     report.note(
         "growth_seeds",
         growth(

@@ -8,6 +8,7 @@ every round; seconds are of the scoring, and with the start of its processes and
 
 import argparse
 import time
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from full_size import make_base, make_tokenizer
 from measuring import ROUNDS, Report, alternate, row
 from transformers.utils import is_liger_kernel_available
 
-from persona_leakage.behaviours.evaluation import evaluate
+from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.data.split import split
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.processes import devices, scorer
+from persona_leakage.model.scoring import items
 from persona_leakage.study.parameters import load_study
 
 
@@ -39,8 +41,10 @@ def main():
     given = parser.parse_args()
     study = load_study("studies/paper.yaml")
     personas = list(load_personas("catalog").values())[: given.personas]
+    systems = [persona.prompt for persona in personas]
     arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
-    asked = split(arc, study.questions.train_fraction, study.questions.split_seed)[1]
+    _, rows = split(arc, study.questions.train_fraction, study.questions.split_seed)
+    asked = [load_behaviour(study.behaviour).ask(question) for question in rows]
     tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
     report = Report(
         given.output,
@@ -51,18 +55,19 @@ def main():
             "liger": is_liger_kernel_available(),
         },
     )
-    tables, scoring = {}, {"all": [], "one": []}
+    logprobs, scoring = {}, {"all": [], "one": []}
 
     def scored(name, on):
         with scorer(make_fused, on) as score:
             start = time.perf_counter()
-            tables[name] = evaluate(score, tokenizer, personas, asked, study)
+            everyone = items(tokenizer, systems, asked, study.model.system_role)
+            logprobs[name] = list(score(everyone, lambda count: None))
             scoring[name].append(time.perf_counter() - start)
         torch.cuda.empty_cache()
 
     works = {"all": lambda: scored("all", devices()), "one": lambda: scored("one", devices()[:1])}
     whole = alternate(works, ROUNDS)
-    one, every = (np.concatenate(tables[name]["scores"].tolist()) for name in ("one", "all"))
+    one, every = (np.concatenate([*chain(*logprobs[name])]) for name in ("one", "all"))
     report.note(
         "scoring",
         {
