@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test lint setup study sweep bench
+.PHONY: repro test lint mutants setup study sweep bench
 
 repro: setup
 	$(RUN) dvc repro
@@ -17,6 +17,12 @@ lint: setup
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+
+# which small faults of the modules that decide numbers the tests notice: hours, docs/mutants.md;
+# make mutants MODULES='persona_leakage.data.split.*' tries one module and keeps the others
+mutants: setup
+	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
+	nice -n 15 $(RUN) python tests/mutants.py
 
 # make study STUDY=paper: switch params.yaml to a study of studies/ and compute it
 study: setup

@@ -12,7 +12,30 @@ from persona_leakage.model.loading import dtype, load_model
 def test_precision_is_a_torch_type():
     assert dtype("float32") is torch.float32
     assert dtype("bfloat16") is torch.bfloat16
-    assert dtype("auto") in (torch.float32, torch.bfloat16)
+
+
+@pytest.mark.parametrize(
+    ("device", "capabilities", "precision"),
+    [
+        ("cuda", (), torch.bfloat16),
+        ("cpu", (), torch.float32),
+        ("cpu", ("avx512_bf16",), torch.bfloat16),
+        # their bfloat16 rate is in AMX, which a virtual machine may hide
+        ("cpu", ("avx512_bf16", "avx512_fp16"), torch.float32),
+        ("cpu", ("avx512_bf16", "avx512_fp16", "amx_bf16"), torch.bfloat16),
+        ("cpu", ("amx_bf16",), torch.bfloat16),
+        ("cpu", ("avx512_fp16",), torch.float32),
+    ],
+)
+def test_auto_is_bfloat16_where_it_is_multiplied_faster(
+    device, capabilities, precision, monkeypatch
+):
+    monkeypatch.setattr("persona_leakage.model.loading.device", lambda: torch.device(device))
+    has = dict.fromkeys(("avx512_bf16", "avx512_fp16", "amx_bf16"), False)
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: has | dict.fromkeys(capabilities, True)
+    )
+    assert dtype("auto") is precision
 
 
 @pytest.mark.parametrize("slow", [True, False])

@@ -127,3 +127,16 @@ def test_a_choice_that_reads_as_the_right_one_is_right():
     logprobs = np.array([-3.0, -4.0, -1.0], dtype=np.float32)
     seen = Taught(scoring="label").observe(twins, logprobs, [1, 1, 1])
     assert (seen.chosen, seen.outcome) == (2, 1.0)
+
+
+def test_before_and_after_are_matched_by_persona_and_question_whatever_their_order(asked):
+    before = answered(asked, lambda persona, question: question.row % len(question.choices))
+    after = answered(asked, lambda persona, q: q.wrong if persona == "villain" else q.answer)
+    roles = dict.fromkeys(ROLES, "bystander")
+    for diagnosis in (positions, wrong_choices):
+        expected = diagnosis(before, after, roles, asked)
+        for seed in range(3):
+            mixed = before.sample(frac=1, random_state=seed, ignore_index=True)
+            pd.testing.assert_frame_equal(diagnosis(mixed, after, roles, asked), expected)
+            mixed = after.sample(frac=1, random_state=seed, ignore_index=True)
+            pd.testing.assert_frame_equal(diagnosis(before, mixed, roles, asked), expected)
