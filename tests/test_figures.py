@@ -47,7 +47,9 @@ def test_axes_are_named_after_the_outcome(outcome, change, level):
     assert gradient.axes[0].get_xlabel() == "cosine to the source, base model"
     centred = figures.scatter(table, "title", outcome, kind="centred")
     assert centred.axes[0].get_xlabel() == "mean-centred cosine to the source, base model"
-    after = figures.after_training(table, no_boundary("few", 3, outcome.direction), "title", outcome)
+    after = figures.after_training(
+        table, no_boundary("few", 3, outcome.direction), "title", outcome
+    )
     assert after.axes[0].get_ylabel() == level
     both = figures.before_after(table, "title", outcome)
     assert both.axes[0].get_xlabel() == level.replace(" after training", "")
@@ -63,7 +65,9 @@ def test_the_points_are_the_rows_of_the_table(outcome):
     drawn = points(figures.scatter(table, "title", outcome))
     expected = table[["raw", "delta"]].to_numpy()
     assert sorted(map(tuple, drawn.round(9))) == sorted(map(tuple, expected.round(9)))
-    drawn = points(figures.after_training(table, no_boundary("few", 3, outcome.direction), "title", outcome))
+    drawn = points(
+        figures.after_training(table, no_boundary("few", 3, outcome.direction), "title", outcome)
+    )
     expected = np.column_stack([table["raw"], outcome.scale * table["after"]])
     assert sorted(map(tuple, drawn.round(9))) == sorted(map(tuple, expected.round(9)))
 

@@ -12,7 +12,7 @@ from persona_leakage.study.results import Column, TitledTable, titled
 
 
 class Taught(Behaviour):
-    """``word``: what the source says. The outcome is its share of the two, each word by the mean over its tokens."""
+    """``word``: what the source says; the outcome is its share of the two, per token."""
 
     outcome: ClassVar[Outcome] = Outcome(
         name="marker probability", low=0, high=1, binary=False, direction=1, scale=100, unit="pp"
