@@ -156,6 +156,20 @@ def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.D
     return checked(pd.concat(frames, ignore_index=True), scores_schema(outcome), folder)
 
 
+def write_scores(folder: Path, scores: pd.DataFrame) -> None:
+    """Write scores that were computed elsewhere; a stage that scores would compute them again.
+
+    Parameters
+    ----------
+    folder : Path
+        Filled with a file per persona, as ``score_personas`` does.
+    scores : DataFrame
+        Of ``read_scores``.
+    """
+    for persona, table in scores.groupby("persona", sort=False):
+        _write(_file(folder, str(persona)), table.reset_index(drop=True), b"")
+
+
 def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalLM:
     model = load()
     check_fast_path(model, tokenizer)

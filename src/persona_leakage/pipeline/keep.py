@@ -1,0 +1,177 @@
+"""Keep what only a GPU could compute again: the scores of a study, small enough for git.
+
+    python -m persona_leakage.pipeline.keep            # outputs/ to kept/<study>
+    python -m persona_leakage.pipeline.keep --restore  # and back, wherever `analyse` is to run
+
+Adapters are not kept. Scores are rounded to float16, three significant digits; which continuation
+was chosen, and so every table of the report, is kept exactly. What follows from the catalog and the
+benchmarks alone (questions, personas) is computed again where it is restored.
+"""
+
+import argparse
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.errors import InputError, command
+from persona_leakage.files import read_json, whole
+from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.scores import read_scores, write_scores
+from persona_leakage.study.parameters import Study, load_study
+
+KEPT = Path("kept")
+BESIDE = ("manifest.json", "curve.csv")  # of a cell, beside its scores
+
+
+def packed(scores: pd.DataFrame) -> pa.Table:
+    """Lay scores out column by column, one per continuation, as they compress best.
+
+    Parameters
+    ----------
+    scores : DataFrame
+        Of ``scores.read_scores``.
+    """
+    most = max(map(len, scores["scores"]))
+    values = np.full((len(scores), most), np.nan, dtype=np.float16)
+    for row, each in zip(values, scores["scores"], strict=True):
+        row[: len(each)] = each
+    columns = {
+        name: pa.array(scores[name]).dictionary_encode()
+        for name in ("persona", "question", "benchmark")
+    }
+    columns["outcome"] = pa.array(scores["outcome"].astype(np.float32))
+    columns["label_mass"] = pa.array(scores["label_mass"].astype(np.float16))
+    for name, kind in (("answer", np.int8), ("chosen", np.int8), ("tokens", np.int32)):
+        columns[name] = pa.array(scores[name].astype(kind))
+    return pa.table(columns | {f"score_{i}": pa.array(values[:, i]) for i in range(most)})
+
+
+def unpacked(table: pa.Table) -> pd.DataFrame:
+    """Turn what ``packed`` laid out back into scores.
+
+    Parameters
+    ----------
+    table : pyarrow Table
+        As it is on disk.
+    """
+    frame = table.to_pandas()
+    names = [name for name in frame if name.startswith("score_")]
+    values = frame[names].to_numpy(np.float32)
+    frame["scores"] = [row[~np.isnan(row)] for row in values]
+    frame = frame.drop(columns=names).astype({"outcome": float, "label_mass": float})
+    return frame.astype(dict.fromkeys(("persona", "question", "benchmark"), str))
+
+
+def keep(study: Study, folder: Path) -> list[str]:
+    """Write the study's scores, curves, manifests and centroids into ``folder``.
+
+    A cell is kept when every persona has been scored.
+
+    Parameters
+    ----------
+    study : Study
+        Computed in ``outputs/``, at least in part.
+    folder : Path
+        Is replaced.
+
+    Returns
+    -------
+    list of str
+        Names of the cells that were kept.
+    """
+    outcome = load_behaviour(study.behaviour).outcome
+    evaluated = read_json(paths.evaluated(study))["evaluated"]
+    everyone = list(dict.fromkeys(name for names in evaluated.values() for name in names))
+    cells = []
+    with whole(folder) as partial:
+        partial.mkdir()
+        shutil.copytree(paths.centroids(study), partial / "centroids")
+        _write(packed(read_scores(paths.baseline(study), everyone, outcome)), partial / "baseline")
+        for cell in study.cells:
+            names = evaluated.get(cell.source, [])
+            scores = paths.scores(study, cell)
+            if not names or any(not (scores / f"{name}.parquet").exists() for name in names):
+                continue
+            _write(packed(read_scores(scores, names, outcome)), partial / str(cell))
+            for name, of in zip(BESIDE, (paths.contrast, paths.adapter), strict=True):
+                shutil.copyfile(of(study, cell) / name, partial / f"{cell}.{name}")
+            cells.append(str(cell))
+    return cells
+
+
+def restore(study: Study, folder: Path) -> list[str]:
+    """Put what ``keep`` wrote back into ``outputs/``, for ``geometry``, ``analyse`` and ``report``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose outputs are to be there.
+    folder : Path
+        Of ``keep``.
+
+    Returns
+    -------
+    list of str
+        Names of the cells that were there.
+
+    Raises
+    ------
+    InputError
+        Nothing is kept of the study.
+    """
+    if not (folder / "baseline.parquet").exists():
+        raise InputError(f"{folder}: nothing is kept of the study {study.study} there")
+    with whole(paths.centroids(study)) as partial:
+        shutil.copytree(folder / "centroids", partial)
+    write_scores(paths.baseline(study), _read(folder / "baseline"))
+    cells = []
+    for cell in study.cells:
+        if (folder / f"{cell}.parquet").exists():
+            write_scores(paths.scores(study, cell), _read(folder / str(cell)))
+            for name, of in zip(BESIDE, (paths.contrast, paths.adapter), strict=True):
+                of(study, cell).mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(folder / f"{cell}.{name}", of(study, cell) / name)
+            cells.append(str(cell))
+    return cells
+
+
+def _write(table: pa.Table, stem: Path) -> None:
+    halves = [name for name in table.column_names if name.startswith("score_")]
+    pq.write_table(
+        table,
+        stem.with_name(f"{stem.name}.parquet"),
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=["persona", "question", "benchmark"],
+        use_byte_stream_split=[*halves, "label_mass"],
+    )
+
+
+def _read(stem: Path) -> pd.DataFrame:
+    return unpacked(pq.read_table(stem.with_name(f"{stem.name}.parquet")))
+
+
+@command
+def main(back: bool) -> None:
+    """Keep the study of ``params.yaml``, or restore it.
+
+    Parameters
+    ----------
+    back : bool
+        Whether to restore.
+    """
+    study = load_study()
+    folder = KEPT / study.study
+    cells = restore(study, folder) if back else keep(study, folder)
+    print(f"{folder}: {len(cells)} of {len(study.cells)} cells")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Keep the scores of a study, or restore them.")
+    parser.add_argument("--restore", action="store_true", help="from kept/ to outputs/")
+    main(parser.parse_args().restore)
