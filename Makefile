@@ -17,6 +17,7 @@ lint: setup
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
+	$(RUN) lint-imports
 
 # which small faults of the modules that decide numbers the tests notice: hours, docs/mutants.md;
 # make mutants MODULES='persona_leakage.data.split.*' tries one module and keeps the others

@@ -246,7 +246,7 @@ def test_the_manifest_states_the_files_and_the_alike_choices(small_study):
     manifest = read_json(folder / "manifest.json")
     assert manifest["benchmarks"] == {"everyday": {"rows": 10, "train": 5, "evaluate": 5}}
     digest = sha256(small_study / "snapshots/mine.jsonl")
-    assert manifest["sources"] == {"everyday": {"files": {"snapshots/mine.jsonl": digest}}}
+    assert manifest["sources"] == {"everyday": {"files": {"mine.jsonl": digest}}}
     [alike] = manifest["alike_choices"]
     assert (alike["question"], alike["texts"]) == ("everyday:3", ["Fes", "Fes"])
     train = read_questions(folder / "train.jsonl")

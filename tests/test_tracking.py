@@ -7,6 +7,7 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import mlflow
 import pandas as pd
 import pytest
 from conftest import ROOT
@@ -65,6 +66,7 @@ def folder(tmp_path, monkeypatch, made_store):
         if name.startswith("MLFLOW_"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+    mlflow.set_tracking_uri(None)  # what another test may have set for the whole process
     shutil.copy(made_store, tmp_path / "mlflow.db")
     return tmp_path
 
