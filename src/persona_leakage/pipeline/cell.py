@@ -38,7 +38,7 @@ def main(cell: Cell) -> None:
             f"source is {cell.source!r}, which is no persona of catalog/personas.yaml; correct it "
             "or add a line there"
         )
-    leave_launch()
+    leave_launch(cell)
     process = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
     if process.returncode:
         sys.exit(process.returncode)

@@ -465,12 +465,18 @@ def _alive(process: int) -> bool:
     return True
 
 
-def leave_launch() -> None:
+def leave_launch(cell: Cell) -> None:
     """Let go of the run that ``mlflow run`` makes: it lies in an experiment of MLflow's choice.
 
-    It is ended, so that it cannot stay RUNNING, and deleted; the cell's own run holds everything.
+    It is named after the cell and ended, so that it cannot stay RUNNING; the cell's own run, in the
+    study's experiment, holds everything. MLflow ends with an error where its run was deleted.
     Where nobody named a store, MLflow made one in the folder it was started from: the project's
     store is used instead. A clone that MLflow made from a URL keeps MLflow's, which outlives it.
+
+    Parameters
+    ----------
+    cell : Cell
+        What was launched.
     """
     run_id = os.environ.pop("MLFLOW_RUN_ID", None)
     os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
@@ -481,8 +487,7 @@ def leave_launch() -> None:
         _quieten()
         client = MlflowClient(uri)
         source = client.get_run(run_id).data.tags.get("mlflow.source.name", "")
-        client.set_terminated(run_id, "FINISHED")
-        client.delete_run(run_id)
+        client.update_run(run_id, status="FINISHED", name=f"launch of {cell}")
     except Exception as error:  # as in CellRun
         _tell_failure(error, "the cell is computed all the same")
         return
