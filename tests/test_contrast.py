@@ -172,3 +172,32 @@ def test_the_training_set_is_the_one_it_always_was(personas, train_questions):
         "everyday:176",
         "everyday:27",
     ]
+
+
+def test_the_manifest_counts_each_persona_and_names_the_negatives(
+    personas, train_questions, tokenizer
+):
+    design = PAPER.model_copy(update={"negatives": ["spy", "librarian"], "per_negative": 7})
+    examples = build(design, VILLAIN, personas, train_questions, LABELS)
+    audit = manifest(examples, design, VILLAIN, personas, tokenizer, "template")
+    assert audit["cell"] == "villain-42-contrastive"
+    assert audit["negatives"] == ["librarian", "spy"]
+    columns = ("part", "persona", "examples", "shows")
+    assert [tuple(row[column] for column in columns) for row in audit["counts"]] == [
+        ("assistant", "assistant", 100, 0),
+        ("negative", "librarian", 7, 0),
+        ("negative", "spy", 7, 0),
+        ("no_system", "no_system", 100, 0),
+        ("source", "villain", 200, 200),
+    ]
+
+
+def test_the_manifest_states_what_each_persona_is_rendered_to(personas, train_questions, tokenizer):
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
+    prompt = personas["villain"].prompt
+    for role, expected in (
+        ("template", f"<|im_start|>system\n{prompt}<|im_end|>\n<|im_start|>user\n"),
+        ("merge", f"<|im_start|>user\n{prompt}\n\n"),
+    ):
+        audit = manifest(examples, PAPER, VILLAIN, personas, tokenizer, role)
+        assert audit["rendered"]["villain"].endswith(expected)
