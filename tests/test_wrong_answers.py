@@ -78,14 +78,14 @@ def test_going_to_the_base_models_second_choice_is_seen(asked):
 
 def test_a_wrong_choice_neither_drawn_nor_runner_up_is_another():
     questions = [
-        replace(QUESTION, choices=tuple("wxyz"), labels=tuple("ABCD"), row=r) for r in (0, 1)
+        replace(QUESTION, choices=tuple("wxyz"), labels=tuple("ABCD"), row=r) for r in range(3)
     ]
     before = answered(questions, lambda persona, question: question.answer)
     for row in before.itertuples():
         row.scores[0] = -3.0  # the runner-up; 2 is drawn
     after = answered(questions, lambda persona, question: 3 if question.row else 2)
     found = wrong_choices(before, after, ROLES, questions).set_index("role").loc["source"]
-    assert found[["drawn", "runner_up", "other"]].tolist() == [0.5, 0, 0.5]
+    assert found[["drawn", "runner_up", "other"]].tolist() == [1 / 3, 0, 2 / 3]
 
 
 QUESTION = Question("b", 0, "0", "Why?", ("x", "y", "z"), ("1", "2", "3"), 1, wrong=2)
@@ -97,6 +97,7 @@ def test_label_prompts_list_the_choices_as_the_protocol_does():
     assert (published.user, published.opening) == (f"{listed}\n\nThe correct answer is (", "")
     ours = Taught(scoring="label").ask(QUESTION)
     assert (ours.user, ours.opening) == (listed, "The correct answer is (")
+    assert ours.key == published.key == "b:0"
     assert ours.continuations == published.continuations == ("1", "2", "3")
 
 
