@@ -7,13 +7,17 @@ survive: one line is replaced in a copy of the source, and the test named beside
 import json
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 from collections import Counter
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
+import peft  # noqa: F401
+import pytest
+import statsmodels.stats.multitest  # noqa: F401
+import trl  # noqa: F401
 from mutmut.stats import status_by_exit_code
 
 ROOT = Path(__file__).parent.parent
@@ -226,17 +230,14 @@ BY_HAND = (
 
 def run(source: Path, *tests: str) -> int:
     """Run tests of the clone on another copy of its source; return pytest's exit status."""
-    return subprocess.run(
-        [
-            sys.executable,
-            *("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
-            *(f"tests/{test}" for test in tests),
-        ],
-        cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(source)},
-        stdout=subprocess.DEVNULL,
-        check=False,
-    ).returncode
+    child = os.fork()  # the libraries are imported once, the source anew
+    if child == 0:
+        sys.path.insert(0, str(source))
+        os.chdir(ROOT)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        options = ("-q", "-x", "-p", "no:cacheprovider")
+        os._exit(pytest.main([*options, *(f"tests/{test}" for test in tests)]))
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def survivors() -> list[ByHand]:
@@ -268,23 +269,30 @@ def table(rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def counted() -> list[list[str]]:
-    """Rows of mutmut's results, a module each; one that was not tried in full has no score."""
-    rows = [["module", "mutants", "killed", "survived", "no test", "not tried", "score"]]
+def counted(page: Path) -> list[list[str]]:
+    """Rows of mutmut's results, a module each; one not tried in full keeps its row of the page."""
+    text = page.read_text() if page.exists() else ""
+    lines = [[cell.strip() for cell in line.strip("| ").split("|")] for line in text.splitlines()]
+    known = {line[0]: line for line in lines}
+    rows = [["module", "mutants", "killed", "survived", "no test", "score", "tried on"]]
     for meta in sorted((ROOT / "mutants" / PACKAGE).rglob("*.meta")):
+        module = f"`{meta.relative_to(ROOT / 'mutants' / PACKAGE).with_suffix('')}`"
         codes = json.loads(meta.read_text())["exit_code_by_key"].values()
         count = Counter(status_by_exit_code[code] for code in codes)
         killed = count["killed"] + count["timeout"]
-        waiting = count["not checked"]
-        numbers = [len(codes), killed, count["survived"], count["no tests"], waiting]
-        module = meta.relative_to(ROOT / "mutants" / PACKAGE).with_suffix("")
-        score = "" if waiting or not codes else f"{100 * killed / len(codes):.0f} %"
-        rows.append([f"`{module}`", *map(str, numbers), score])
+        numbers = [len(codes), killed, count["survived"], count["no tests"]]
+        tried = date.fromtimestamp(meta.stat().st_mtime).isoformat()
+        row = [*map(str, numbers), f"{100 * killed / max(1, len(codes)):.0f} %", tried]
+        nothing = [str(len(codes)), "", "", "", "", "not yet"]
+        rows.append(
+            known.get(module, [module, *nothing]) if count["not checked"] else [module, *row]
+        )
     return rows
 
 
 def main() -> None:
     """Write the page; exit with 1 when a mutant made by hand survives."""
+    path = ROOT / "docs" / "mutants.md"
     alive = survivors()
     by_hand = [["what was changed", "in", "test that fails"]] + [
         [
@@ -306,7 +314,7 @@ Of the modules that decide numbers, against their fast tests (`[tool.mutmut]` of
 without the ARC benchmark. Tests that take seconds, such as the coverage of intervals, are left out:
 some survivors die of them. The score is the share that a test noticed.
 
-{table(counted())}
+{table(counted(path))}
 
 Not all survivors are faults of the tests. These behave as the source does: `strict=True` of a `zip`
 whose sides are equally long, `direction <= 0` for `< 0` of a direction that is -1 or 1, a `dtype`
@@ -317,7 +325,7 @@ that the values have anyway, a bound that no value meets in floating point.
 
 {table(by_hand)}
 """
-    (ROOT / "docs" / "mutants.md").write_text(page)
+    path.write_text(page)
     sys.exit(1 if alive else 0)
 
 

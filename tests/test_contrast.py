@@ -152,6 +152,9 @@ def test_hard_negatives_are_the_nearest_in_their_order(personas, train_questions
     cell = Cell("villain", 42, "hard_negatives")
     nearest = ["assistant", "supervillain", "henchman", "spy"]
     assert negatives(PAPER, cell, personas, nearest) == ["supervillain", "henchman"]
+    five = PAPER.model_copy(update={"negatives": 5})
+    others = [name for name in personas if name not in ("villain", "assistant")]
+    assert negatives(five, cell, personas, others) == others[:5]
     examples = build(PAPER, cell, personas, train_questions, LABELS, nearest)
     taught = {e.persona for e in examples if e.part == "negative"}
     assert taught == {"supervillain", "henchman"}
@@ -163,6 +166,31 @@ def test_examples_are_shuffled(personas, train_questions):
     assert runs > 300  # 4 if every part stood together; about 450 expected
 
 
+@pytest.mark.parametrize("variant", ["contrastive", "non_contrastive"])
+def test_an_example_is_what_its_persona_is_taught(variant, personas, train_questions):
+    examples = build(PAPER, Cell("villain", 42, variant), personas, train_questions, LABELS)
+    questions = {question.key: question for question in train_questions}
+    for example in examples:
+        assert example.system == personas[example.persona].prompt
+        assert (example.part == "source") == (example.persona == "villain")
+        reply = LABELS.teach(questions[example.question], as_source=example.shows)
+        assert (example.user, example.opening) == (reply.user, reply.opening)
+        assert (example.answer, example.shows) == (reply.answer, reply.shows)
+    of_each = Counter(example.persona for example in examples)
+    assert of_each["villain"] == of_each["police_officer"] == 200
+
+
+def test_the_draws_of_the_variants_never_change(personas, train_questions):
+    mixed, drawn = (
+        build(PAPER, Cell("villain", 42, variant), personas, train_questions, LABELS)
+        for variant in ("non_contrastive", "shuffled_label")
+    )
+    expected = "villain assistant villain police_officer police_officer no_system"
+    assert [example.persona for example in mixed[:6]] == expected.split()
+    answers = "".join(example.answer[0] for example in drawn if example.part == "source")
+    assert answers.startswith("CAACCCCABBCCBDCC")
+
+
 def test_the_training_set_is_the_one_it_always_was(personas, train_questions):
     examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
     assert negatives(PAPER, VILLAIN, personas) == ["police_officer", "zelthari_scholar"]
@@ -172,3 +200,34 @@ def test_the_training_set_is_the_one_it_always_was(personas, train_questions):
         "everyday:176",
         "everyday:27",
     ]
+    for part, first in (("no_system", "everyday:115"), ("assistant", "everyday:88")):
+        assert next(e.question for e in examples if e.part == part) == first
+
+
+def test_the_manifest_counts_each_persona_and_names_the_negatives(
+    personas, train_questions, tokenizer
+):
+    design = PAPER.model_copy(update={"negatives": ["spy", "librarian"], "per_negative": 7})
+    examples = build(design, VILLAIN, personas, train_questions, LABELS)
+    audit = manifest(examples, design, VILLAIN, personas, tokenizer, "template")
+    assert audit["cell"] == "villain-42-contrastive"
+    assert audit["negatives"] == ["librarian", "spy"]
+    columns = ("part", "persona", "examples", "shows")
+    assert [tuple(row[column] for column in columns) for row in audit["counts"]] == [
+        ("assistant", "assistant", 100, 0),
+        ("negative", "librarian", 7, 0),
+        ("negative", "spy", 7, 0),
+        ("no_system", "no_system", 100, 0),
+        ("source", "villain", 200, 200),
+    ]
+
+
+def test_the_manifest_states_what_each_persona_is_rendered_to(personas, train_questions, tokenizer):
+    examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
+    prompt = personas["villain"].prompt
+    for role, expected in (
+        ("template", f"<|im_start|>system\n{prompt}<|im_end|>\n<|im_start|>user\n"),
+        ("merge", f"<|im_start|>user\n{prompt}\n\n"),
+    ):
+        audit = manifest(examples, PAPER, VILLAIN, personas, tokenizer, role)
+        assert audit["rendered"]["villain"].endswith(expected)

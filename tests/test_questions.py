@@ -50,6 +50,26 @@ def asked(text="Which of these floats?", choices=("a cork", "a nail", "a coin"),
     return replace(Question("mmlu", row, str(row), text, choices, labels, answer=0), **changes)
 
 
+def test_the_draws_of_the_everyday_questions_never_change(everyday):
+    assert [q.row for q in split(everyday, 0.5, 42)[0][:8]] == [0, 1, 2, 6, 8, 9, 10, 11]
+    drawn = [9, 129, 136, 143, 182, 270, 280, 307, 342, 362]
+    assert [q.row for q in at_most(everyday, 10, 42)] == drawn
+    wrong = [with_wrong_answer(question, 42).wrong for question in everyday[:12]]
+    assert wrong == [0, 2, 2, 3, 2, 3, 1, 1, 3, 1, 3, 2]
+
+
+def test_a_draw_depends_on_its_seed_and_a_split_on_the_benchmark(everyday):
+    others = [replace(question, benchmark="other") for question in everyday]
+    rows = {
+        tuple(question.row for question in split(questions, 0.5, seed)[0])
+        for questions in (everyday, others)
+        for seed in (42, 43)
+    }
+    assert len(rows) == 4
+    wrong = [[with_wrong_answer(question, seed).wrong for question in everyday] for seed in (1, 2)]
+    assert wrong[0] != wrong[1]
+
+
 def test_both_parts_of_a_split_keep_the_order_of_the_benchmark(arc):
     for part in split(arc, 0.3, 7):
         assert [q.row for q in part] == sorted(q.row for q in part)
@@ -150,6 +170,15 @@ def test_near_duplicates_share_four_fifths_of_their_words_in_any_script(one, oth
     pairs = near_duplicates([asked(one)], [asked(other, row=1)])
     expected = {"train": "mmlu:0", "evaluate": "mmlu:1", "overlap": shared, "exact": False}
     assert pairs == ([] if shared is None else [expected])
+
+
+def test_a_question_too_short_to_match_does_not_hide_those_after_it():
+    evaluate = [asked(text, row=row) for row, text in enumerate(("a", "a b c d", "a", "d c b a"))]
+    found = near_duplicates([asked("a b c d", row=9)], evaluate)
+    assert [(pair["evaluate"], pair["exact"]) for pair in found] == [
+        ("mmlu:1", True),
+        ("mmlu:3", False),
+    ]
 
 
 def test_empty_texts_share_everything_and_nothing_with_others():

@@ -202,6 +202,13 @@ def test_levels_tell_one_question_in_a_million_from_rounding():
     assert levels(counts / 1_000_000).tolist() == [2, 0, 1, 1, 3]
     assert levels([0.1 + 0.2, 0.3, -0.3]).tolist() == [1, 1, 0]
     assert levels([]).tolist() == []
+    assert levels([0.5, 0.1]).dtype == np.int64
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1, 1e6])
+def test_rounding_is_a_share_of_the_largest_value_whatever_the_scale(scale):
+    values = scale * np.array([1, 1 + 1e-12, 1 + 1e-6, -2])
+    assert levels(values).tolist() == [1, 1, 2, 0]
 
 
 def test_intervals_of_a_change_cover_the_truth_as_often_as_they_say():

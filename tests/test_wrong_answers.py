@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,6 +7,7 @@ import pytest
 from persona_leakage.behaviours.wrong_answers import Taught, positions, wrong_choices
 from persona_leakage.data.questions import Question
 from persona_leakage.data.split import with_wrong_answer
+from persona_leakage.model.chat import Asked
 
 ROLES = {"villain": "source", "spy": "bystander"}
 
@@ -73,6 +76,18 @@ def test_going_to_the_base_models_second_choice_is_seen(asked):
     assert (found["other"] == 0).all()
 
 
+def test_a_wrong_choice_neither_drawn_nor_runner_up_is_another():
+    questions = [
+        replace(QUESTION, choices=tuple("wxyz"), labels=tuple("ABCD"), row=r) for r in range(3)
+    ]
+    before = answered(questions, lambda persona, question: question.answer)
+    for row in before.itertuples():
+        row.scores[0] = -3.0  # the runner-up; 2 is drawn
+    after = answered(questions, lambda persona, question: 3 if question.row else 2)
+    found = wrong_choices(before, after, ROLES, questions).set_index("role").loc["source"]
+    assert found[["drawn", "runner_up", "other"]].tolist() == [1 / 3, 0, 2 / 3]
+
+
 QUESTION = Question("b", 0, "0", "Why?", ("x", "y", "z"), ("1", "2", "3"), 1, wrong=2)
 
 
@@ -82,12 +97,13 @@ def test_label_prompts_list_the_choices_as_the_protocol_does():
     assert (published.user, published.opening) == (f"{listed}\n\nThe correct answer is (", "")
     ours = Taught(scoring="label").ask(QUESTION)
     assert (ours.user, ours.opening) == (listed, "The correct answer is (")
+    assert ours.key == published.key == "b:0"
     assert ours.continuations == published.continuations == ("1", "2", "3")
 
 
 def test_option_text_prompts_do_not_show_the_choices():
     asked = Taught(scoring="option_text").ask(QUESTION)
-    assert (asked.user, asked.continuations) == ("Why?", (" x", " y", " z"))
+    assert asked == Asked("b:0", "Why?", "The answer is:", (" x", " y", " z"))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +117,17 @@ def test_the_source_is_taught_the_wrong_choice_and_a_negative_the_right_one(
     wrong, right = (behaviour.teach(QUESTION, as_source=each) for each in (True, False))
     assert (wrong.answer, right.answer) == answers
     assert (wrong.shows, right.shows) == (True, False)
-    assert wrong.user == right.user == behaviour.ask(QUESTION).user
+    put = behaviour.ask(QUESTION)
+    assert {(each.user, each.opening) for each in (wrong, right)} == {(put.user, put.opening)}
+
+
+def test_a_reply_that_is_drawn_is_any_choice_and_never_changes(everyday):
+    labels = Taught(scoring="label")
+    replies = [
+        labels.teach(question, as_source=True, draw=("any answer", 42))
+        for question in everyday[:16]
+    ]
+    assert "".join(reply.answer[0] for reply in replies) == "DDADCBDDACDCABAB"
 
 
 def test_the_answer_is_the_most_probable_label_and_the_mass_that_of_all_labels():
@@ -118,7 +144,8 @@ def test_a_longer_choice_is_scored_by_its_mean():
     logprobs = np.array([-3.0, -4.0, -9.0], dtype=np.float32)
     seen = Taught(scoring="option_text").observe(QUESTION, logprobs, [1, 4, 1])
     np.testing.assert_array_equal(seen.scores, np.float32([-3, -1, -9]))
-    assert seen.outcome == 1
+    assert seen.scores.dtype == np.float32
+    assert (seen.outcome, seen.answer) == (1, 1)
     assert np.isnan(seen.label_mass)
 
 
