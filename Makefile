@@ -4,14 +4,18 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test lint mutants setup study sweep bench
+.PHONY: repro test test-slow lint mutants setup study sweep bench
 
 repro: setup
 	$(RUN) dvc repro
 	@echo "report: reports/$$(awk '/^study:/ {print $$2}' params.yaml)/report.html"
 
 test: setup
-	$(RUN) pytest
+	$(RUN) pytest -n auto --dist loadfile -m "not slow"
+
+# what takes minutes: whole commands, run twice
+test-slow: setup
+	$(RUN) pytest --durations=5 -m slow
 
 lint: setup
 	$(RUN) ruff check

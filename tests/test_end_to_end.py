@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -99,6 +100,19 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
     assert "Data and pipelines are up to date" in second
 
 
+def test_an_unused_persona_is_written_down_and_nothing_else_runs(project, environment):
+    catalog = project / "catalog" / "personas.yaml"
+    before = catalog.read_text()
+    line = '- {name: someone, category: unrelated, relation: null, prompt: "You are someone."}\n'
+    catalog.write_text(before + "\n# Nobody whom this study asks.\n" + line)
+    run(project, environment, "dvc", "update", "data.dvc")
+    stages = re.findall(r"Running stage '([^']+)'", run(project, environment, "dvc", "repro"))
+    assert stages == ["personas"]
+    catalog.write_text(before)
+    run(project, environment, "dvc", "update", "data.dvc")
+    run(project, environment, "dvc", "repro")
+
+
 def test_dvc_shows_metrics_plots_and_the_graph(project, environment):
     assert "source_delta" in run(project, environment, "dvc", "metrics", "show", "--json")
     run(project, environment, "dvc", "metrics", "diff")
@@ -140,6 +154,7 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     } <= paths
 
 
+@pytest.mark.slow
 def test_mlflow_run_computes_a_cell_into_the_studys_experiment_from_anywhere(
     project, environment, tmp_path
 ):
@@ -166,6 +181,7 @@ def test_mlflow_run_refuses_a_cell_that_cannot_be_before_anything_runs(project, 
     assert not (project / "x").exists()
 
 
+@pytest.mark.slow
 def test_training_and_upload_again_add_nothing_to_the_run(project, environment):
     cell = ["villain", "42", "contrastive"]
     for stage in ("train", "evaluate", "analyse", "upload"):
@@ -196,6 +212,7 @@ def test_studies_cells_and_runs_are_compared_in_one_report(project, environment)
     assert "named twice" in again.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environment, tmp_path):
     swept = shutil.copytree(project, tmp_path / "swept", symlinks=True)
     # a step so small that no answer changes: nothing to rank, no rho to log
