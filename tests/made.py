@@ -104,6 +104,8 @@ def finished(
         "unrelated_delta": 0.5,
         "negative_delta": 1.0,
         "condition_delta": NAN,
+        "mass_before": 0.99,
+        "mass_after": 0.98,
         "bystanders": 21.0,
         **dict.fromkeys(kinds, sign * 0.7),
         **{f"{kind}_p": 0.0001 for kind in kinds},

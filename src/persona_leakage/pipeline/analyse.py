@@ -73,7 +73,13 @@ def main(cell: Cell) -> None:
         before = read_scores(paths.baseline(study), names, outcome)
         after = read_scores(paths.scores(study, cell), names, outcome)
         role = roles([personas[name] for name in names], cell.source, negatives)
-        table = persona_table(before, after, towards, personas, role, outcome, cell.seed)
+        # what was trained on carries the answer; other benchmarks stand beside it
+        trained = before["benchmark"].isin(study.questions.train)
+        main_before, main_after = before, after
+        if trained.any():
+            main_before = before[trained]
+            main_after = after[after["benchmark"].isin(study.questions.train)]
+        table = persona_table(main_before, main_after, towards, personas, role, outcome, cell.seed)
         bystanders = table[table["role"] == "bystander"]
         boundary = fit(bystanders["raw"], bystanders["after"], outcome, seed=cell.seed)
         nearness = predictors(

@@ -34,6 +34,8 @@ HEADLINE = (
     "unrelated_delta",
     "negative_delta",
     "condition_delta",
+    "mass_before",
+    "mass_after",
     "bystanders",
     *(
         f"{kind}{part}"
