@@ -1,7 +1,7 @@
 """Keep what only a GPU could compute again: the scores of a study, small enough for git.
 
     python -m persona_leakage.pipeline.keep            # outputs/ to kept/<study>
-    python -m persona_leakage.pipeline.keep --restore  # and back, wherever `analyse` is to run
+    python -m persona_leakage.pipeline.keep --restore  # and back; then its analyses and its report
 
 Adapters are not kept. Scores are rounded to float16, three significant digits; which continuation
 was chosen, and so every table of the report, is kept exactly. What follows from the catalog and the
@@ -20,7 +20,15 @@ import pyarrow.parquet as pq
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import read_json, whole
-from persona_leakage.pipeline import paths
+from persona_leakage.pipeline import (
+    analyse,
+    evaluated,
+    geometry,
+    paths,
+    personas,
+    questions,
+    report,
+)
 from persona_leakage.pipeline.scores import read_scores, write_scores
 from persona_leakage.study.parameters import Study, load_study
 
@@ -85,15 +93,15 @@ def keep(study: Study, folder: Path) -> list[str]:
         Names of the cells that were kept.
     """
     outcome = load_behaviour(study.behaviour).outcome
-    evaluated = read_json(paths.evaluated(study))["evaluated"]
-    everyone = list(dict.fromkeys(name for names in evaluated.values() for name in names))
+    of_source = read_json(paths.evaluated(study))["evaluated"]
+    everyone = list(dict.fromkeys(name for names in of_source.values() for name in names))
     cells = []
     with whole(folder) as partial:
         partial.mkdir()
         shutil.copytree(paths.centroids(study), partial / "centroids")
         _write(packed(read_scores(paths.baseline(study), everyone, outcome)), partial / "baseline")
         for cell in study.cells:
-            names = evaluated.get(cell.source, [])
+            names = of_source.get(cell.source, [])
             scores = paths.scores(study, cell)
             if not names or any(not (scores / f"{name}.parquet").exists() for name in names):
                 continue
@@ -158,7 +166,7 @@ def _read(stem: Path) -> pd.DataFrame:
 
 @command
 def main(back: bool) -> None:
-    """Keep the study of ``params.yaml``, or restore it.
+    """Keep the study of ``params.yaml``, or restore it and write its report anew.
 
     Parameters
     ----------
@@ -169,6 +177,13 @@ def main(back: bool) -> None:
     folder = KEPT / study.study
     cells = restore(study, folder) if back else keep(study, folder)
     print(f"{folder}: {len(cells)} of {len(study.cells)} cells")
+    if back:
+        for shared in (questions, personas, geometry, evaluated):
+            shared.main()
+        for cell in study.cells:
+            if str(cell) in cells:
+                analyse.main(cell)
+        report.main()
 
 
 if __name__ == "__main__":

@@ -454,6 +454,16 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcom
                             label=NAMES[str(role)],
                             zorder=3,
                         )
+                else:
+                    axes.text(
+                        0.5,
+                        0.4,
+                        "not computed",
+                        transform=axes.transAxes,
+                        ha="center",
+                        color=INK,
+                        fontsize=8,
+                    )
                 if row == 0:
                     axes.set_title(f"seed {seed}", fontsize=9)
                 if column == 0:
