@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test test-slow lint mutants setup study sweep bench
+.PHONY: repro test test-slow lint mutants setup study kept sweep bench
 
 repro: setup
 	$(RUN) dvc repro
@@ -33,6 +33,12 @@ mutants: setup
 study: setup
 	cp studies/$(STUDY).yaml params.yaml
 	$(RUN) dvc repro
+
+# make kept STUDY=qwen: the report of a study from the scores in kept/, no GPU needed
+kept: setup
+	cp studies/$(STUDY).yaml params.yaml
+	$(RUN) dvc update data.dvc
+	$(RUN) python -m persona_leakage.pipeline.keep --restore
 
 # five settings of learning rate and epochs on the first source of params.yaml
 sweep: setup
