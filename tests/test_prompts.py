@@ -71,3 +71,9 @@ def test_a_template_that_writes_the_date_writes_the_same_one_every_day():
     rendered = render(make_tokenizer(LLAMA_3), None, "Why?")
     assert rendered == "Today Date: 26 Jul 2024 Why?"
     assert RENDERED_DATE.isoformat() == "2024-07-26"
+
+
+def test_templates_by_name_without_a_default_are_refused():
+    tokenizer = make_tokenizer({"tool_use": GEMMA, "rag": GEMMA})
+    with pytest.raises(InputError, match="templates rag, tool_use and none is the default"):
+        render(tokenizer, "You are a spy.", "Why?")

@@ -169,6 +169,11 @@ def _apply(
             "model: the tokenizer has no chat template; personas are system turns of a chat, "
             "so choose an instruction-tuned model"
         )
+    if isinstance(templates := tokenizer.chat_template, dict) and "default" not in templates:
+        raise InputError(
+            f"model: the tokenizer has the chat templates {', '.join(sorted(templates))} and none "
+            "is the default; keep the one for plain chats as `default` in its configuration"
+        )
     for message in messages:
         # callers that know a name have asked before; here the text has to name itself
         if message["role"] != "assistant":
