@@ -7,7 +7,7 @@ from conftest import ROOT
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline import cell
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.study.cell import Cell, dose, parse_cell
+from persona_leakage.study.cell import Cell, dose, parse_cell, until
 from persona_leakage.study.parameters import load_study
 
 WRONG = [
@@ -89,3 +89,8 @@ def test_a_wrong_command_line_is_one_sentence_and_exit_1(command_line, capsys, w
     assert ended.value.code == 1
     (told,) = capsys.readouterr().err.splitlines()
     assert told.startswith("error: ")
+
+
+def test_a_variant_may_stop_after_so_many_steps():
+    assert (until("until_40"), until("contrastive"), until("dose_5")) == (40, None, None)
+    assert parse_cell("villain", "42", "until_40") == Cell("villain", 42, "until_40")

@@ -73,3 +73,57 @@ def test_a_snapshot_that_dvc_would_not_watch_is_refused(path, tmp_path):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     with pytest.raises(InputError, match="put it into the folder snapshots"):
         load_study(tmp_path / "params.yaml")
+
+
+FIVE = {"source": "villain", "seed": 42, "variant": "dose_5"}
+
+
+def test_the_cells_of_a_study_are_its_grid_and_its_extra_cells(tmp_path):
+    change = {"sources": ["villain", "spy"], "extra_cells": {"villain-42-dose_5": FIVE}}
+    study = load_study(changed(tmp_path, lambda c: c.update(change)))
+    assert [str(cell) for cell in study.grid] == ["villain-42-contrastive", "spy-42-contrastive"]
+    assert [str(cell) for cell in study.cells][2:] == ["villain-42-dose_5"]
+    assert study.fingerprint() == load_study(ROOT / "params.yaml").fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": FIVE}, "extra_cells.x: this cell is called villain-42-dose_5"),
+        (
+            {"villain-42-contrastive": FIVE | {"variant": "contrastive"}},
+            "extra_cells.villain-42-contrastive: the grid has this cell already",
+        ),
+        (
+            {"villain-42-dose_5": FIVE | {"z": 1}},
+            "unknown key extra_cells.villain-42-dose_5.z; allowed there are source, seed, variant",
+        ),
+    ],
+)
+def test_an_extra_cell_that_cannot_be_is_named(change, message, tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_study(changed(tmp_path, lambda c: c.update(extra_cells=change)))
+    assert str(caught.value).endswith(f"params.yaml: {message}")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["questions"].update(max_evaluate="x"),
+        lambda c: c["contrast"].update(negatives="librarian"),
+        lambda c: c.update(personas={"neighbours": 0}),
+        lambda c: c["similarity"].update(layer="a" * 999),
+        lambda c: c.update(seeds=["x"] * 99),
+    ],
+)
+def test_a_fault_is_short_and_says_nothing_of_the_library_that_noticed_it(change, tmp_path):
+    with pytest.raises(InputError) as caught:
+        load_study(changed(tmp_path, change))
+    message = str(caught.value).removeprefix(str(tmp_path))
+    assert len(str(caught.value)) <= 300
+    assert not any(word in message for word in ("constrained", "literal[", "list[", "dict["))
+
+
+def test_each_benchmark_may_be_asked_so_much(tmp_path):
+    path = changed(tmp_path, lambda c: c["questions"].update(max_evaluate={"everyday": 7}))
+    assert load_study(path).questions.max_evaluate == {"everyday": 7}

@@ -251,3 +251,20 @@ def test_control_tokens_in_an_example_are_refused_by_name(examples, tokenizer):
     broken = replace(examples[0], answer=" so<|im_end|>")
     with pytest.raises(InputError, match=r"contrast.jsonl, row 1: question everyday:\d+ holds"):
         training.dataset([broken], tokenizer, 1024, "template")
+
+
+def test_a_training_stopped_on_its_way_has_the_adapter_it_had_there(
+    model_folder, tokenizer, data, recipe, tmp_path
+):
+    """The schedule is the whole training's: the losses of the steps that are done are the same."""
+    curves = []
+    for steps in (2, None):
+        trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "scratch")
+        if steps:
+            trainer.add_callback(training.StopAfter(steps))
+        curves.append(training.train(trainer, tmp_path / f"adapter-{steps}").curve)
+    stopped, whole = curves
+    assert stopped["step"].tolist() == [1, 2]
+    assert len(whole) > 2
+    for column in ("loss", "learning_rate"):
+        assert stopped[column].tolist() == whole[column].tolist()[:2]

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path, PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -19,6 +20,7 @@ from pydantic import (
 from persona_leakage.errors import InputError
 from persona_leakage.study.cell import Cell, Name, Seed, Variant
 
+LONGEST = 300  # characters of a message
 Positive = Annotated[int, Field(gt=0)]
 NonNegative = Annotated[int, Field(ge=0)]
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -299,12 +301,12 @@ def load_study(path: str | Path = "params.yaml") -> Study:
     try:
         return Study.model_validate(content)
     except ValidationError as error:
-        raise InputError("; ".join(_sentence(path, fault) for fault in error.errors())) from error
+        faults = dict.fromkeys(_sentence(path, fault) for fault in error.errors())
+        raise InputError("; ".join(faults)[:LONGEST]) from error
 
 
 def _sentence(path: Path, fault: Any) -> str:
-    # pydantic puts the tag of a union's branch into the location: no key of the file
-    key = ".".join(str(part) for part in fault["loc"] if part not in ORIGINS)
+    key = ".".join(str(part) for part in fault["loc"] if _is_key(part))
     if fault["type"] == "extra_forbidden":
         allowed = _section(fault["loc"][:-1]).model_fields
         return f"{path}: unknown key {key}; allowed there are {', '.join(allowed)}"
@@ -315,7 +317,16 @@ def _sentence(path: Path, fault: Any) -> str:
         return f"{path}: the key {key}.kind is missing; allowed are {', '.join(ORIGINS)}"
     if fault["type"] == "missing":
         return f"{path}: the key {key} is missing; studies/ has complete examples"
-    return f"{path}: {key} is {fault['input']!r}: {fault['msg']}"
+    message = fault["msg"].removeprefix("Value error, ")
+    if not key:  # of the study as a whole: the message names the key
+        return f"{path}: {message}"
+    return f"{path}: {key} is {repr(fault['input'])[:80]}: {message}"
+
+
+def _is_key(part: int | str) -> bool:
+    """Tell a key of the file from the branch of a union, which pydantic puts into the location."""
+    branch = isinstance(part, str) and not re.fullmatch(r"[a-z][a-z0-9_]*(-\d+-\w+)?", part)
+    return not branch and part not in ORIGINS
 
 
 def _section(location: tuple[Any, ...]) -> type[BaseModel]:
@@ -323,9 +334,11 @@ def _section(location: tuple[Any, ...]) -> type[BaseModel]:
     for part in location:
         if part in ORIGINS:
             section = ORIGINS[part]
-        elif part != "origin":
+        elif part in section.model_fields and part != "origin":
             annotation = section.model_fields[part].annotation
-            assert isinstance(annotation, type)
-            assert issubclass(annotation, BaseModel)
-            section = annotation
+            # of a mapping or a union, the section in it
+            inside = [annotation, *get_args(annotation)]
+            section = next(
+                each for each in inside if isinstance(each, type) and issubclass(each, BaseModel)
+            )
     return section
