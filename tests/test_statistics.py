@@ -415,11 +415,22 @@ def test_a_category_has_a_gradient_of_its_own_where_it_is_large_enough():
             "delta": [0.0, -1, -2, -3, -4, -5, -30, -31, -32],
         }
     )
-    measured = by_category(table, ACCURACY, 1).set_index("category")
-    assert measured.index[0] == "opposite"  # the most damaged first
-    assert measured.loc["unrelated", "rho"] == pytest.approx(-1)
-    assert np.isnan(measured.loc["opposite", "rho"])
-    assert measured.loc["opposite", "delta"] == -31
+    trained = table.assign(role="negative", delta=50.0)
+    everyone = pd.concat([table, trained], ignore_index=True)
+    measured = by_category(everyone, ACCURACY, 1)
+    assert measured.index.tolist() == [0, 1]
+    assert measured["category"].tolist() == ["opposite", "unrelated"]  # the most damaged first
+    assert measured["personas"].tolist() == [3, 6]
+    assert measured["delta"].tolist() == [-31, -2.5]
+    assert measured["raw"].tolist() == pytest.approx([raw[6:].mean(), raw[:6].mean()])
+    assert measured["rho"].tolist()[1] == pytest.approx(-1)
+    assert measured["p"].tolist()[1] < 0.01
+    assert measured.loc[0, ["rho", "p"]].isna().all()
+    upwards = ACCURACY.model_copy(update={"direction": 1})
+    assert by_category(everyone, upwards, 1)["category"].tolist() == ["unrelated", "opposite"]
+    five = by_category(table.iloc[:5], ACCURACY, 1)
+    assert five["rho"].tolist() == pytest.approx([-1])  # five are enough
+    assert list(by_category(table.iloc[:0], ACCURACY, 1)) == list(measured)
 
 
 def test_benchmarks_are_told_apart(personas):
@@ -594,6 +605,9 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
     assert numbers["negative_delta"] == 10
     assert numbers["condition_delta"] == -10
     assert numbers["bystanders"] == 4
+    assert (numbers["source_before"], numbers["source_after"]) == (0.8, 0.2)
+    assert numbers["baseline_mean"] == pytest.approx(0.8)
     assert numbers["source_mass_after"] == 0.4
+    assert numbers["mass_after"] == pytest.approx((0.4 + 6 * 0.8) / 7)
     assert numbers["mass_before"] == pytest.approx(0.9)
     assert numbers["spearman_raw"] == pytest.approx(-1)
