@@ -171,8 +171,8 @@ BY_HAND = (
     ByHand(
         "answers before and after paired by their place in the file",
         "analysis/paired.py",
-        'kept.pivot(index="persona", columns="question", values="outcome")',
-        'kept.assign(place=kept.groupby("persona").cumcount()).pivot(\n'
+        'answers.pivot(index="persona", columns="question", values="outcome")',
+        'answers.assign(place=answers.groupby("persona").cumcount()).pivot(\n'
         '        index="persona", columns="place", values="outcome"\n    )',
         f"test_statistics.py::test_answers_are_matched_by_persona_and_question_{ORDER}",
     ),
@@ -214,7 +214,7 @@ BY_HAND = (
     ByHand(
         "labels accepted whose tokens begin another's",
         "model/tokens.py",
-        "if asked.ending and theirs[: len(ids)] == ids:",
+        "if question.ending and theirs[: len(ids)] == ids:",
         "if False:",
         "test_scoring.py::test_labels_whose_tokens_begin_another_label_are_refused_by_name",
     ),
