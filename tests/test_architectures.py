@@ -12,11 +12,12 @@ from transformers import AutoModelForCausalLM
 from persona_leakage.errors import InputError
 from persona_leakage.geometry.centroids import centroids
 from persona_leakage.model.architecture import context, sharing_limit, token_budget
-from persona_leakage.model.chat import render, tokenize
+from persona_leakage.model.chat import render
 from persona_leakage.model.loading import load_adapted, load_model
 from persona_leakage.model.scoring import continuation_logprobs, items, plain_logprobs
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.model.shared_prefix import IGNORED
+from persona_leakage.model.tokens import tokenize
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 
@@ -175,7 +176,7 @@ def test_centroids_are_those_of_plain_forwards(model, reference, personas, neutr
     states = []
     for question in neutral[:4]:
         text = render(tokenizer, personas["villain"].prompt, question)
-        ids = torch.tensor([tokenize(tokenizer, text)])
+        ids = torch.tensor(tokenize(tokenizer, [text]))
         with torch.inference_mode():
             hidden = reference(input_ids=ids, output_hidden_states=True).hidden_states
         states.append(torch.stack([hidden[1][0, -1], hidden[LAYERS][0, -1]]))

@@ -8,7 +8,8 @@ import torch
 from persona_leakage.errors import InputError
 from persona_leakage.geometry.centroids import centroids, layer_number
 from persona_leakage.geometry.cosines import cosine_matrix, table
-from persona_leakage.model.chat import render, tokenize
+from persona_leakage.model.chat import render
+from persona_leakage.model.tokens import tokenize
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen"])
@@ -21,7 +22,8 @@ def test_centroids_are_means_of_the_last_prompt_token_of_every_layer(
     for persona, vectors in zip(chosen, averaged, strict=True):
         states = []
         for question in neutral:
-            ids = torch.tensor([tokenize(tokenizer, render(tokenizer, persona.prompt, question))])
+            text = render(tokenizer, persona.prompt, question)
+            ids = torch.tensor(tokenize(tokenizer, [text]))
             with torch.inference_mode():
                 output = model(ids, output_hidden_states=True)
             states.append(torch.stack([layer[0, -1] for layer in output.hidden_states]))

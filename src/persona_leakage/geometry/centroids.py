@@ -9,8 +9,9 @@ import torch
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.model.architecture import CausalLM, sharing_limit
-from persona_leakage.model.chat import SystemRole, Tokenizer, render, tokenize
+from persona_leakage.model.chat import SystemRole, Tokenizer, render
 from persona_leakage.model.shared_prefix import common_prefix
+from persona_leakage.model.tokens import tokenize
 
 
 def depth(model: CausalLM) -> int:
@@ -87,10 +88,8 @@ def centroids(
     """
     means = []
     for persona in personas:
-        prompts = [
-            tokenize(tokenizer, render(tokenizer, persona.prompt, question, system_role))
-            for question in neutral
-        ]
+        texts = [render(tokenizer, persona.prompt, question, system_role) for question in neutral]
+        prompts = tokenize(tokenizer, texts)
         states = _last_token_states(model, prompts)[:, list(layers)]
         means.append(states.mean(dim=0).cpu().numpy())
         advance(1)

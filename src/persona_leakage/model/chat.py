@@ -192,17 +192,3 @@ def _apply(
             "merge, and the persona is put before the user's text instead"
         ) from error
     return rendered
-
-
-def tokenize(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Turn rendered text into token ids, adding no special tokens: the template wrote them.
-
-    Parameters
-    ----------
-    tokenizer : transformers tokenizer
-        The model's own.
-    text : str
-        Rendered.
-    """
-    ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return ids
