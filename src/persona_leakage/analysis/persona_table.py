@@ -53,7 +53,8 @@ def persona_table(
     Returns
     -------
     DataFrame
-        ``persona``, ``category``, ``relation``, ``prompt_length`` (characters), ``role``; ``raw``,
+        ``persona``, ``category``, ``relation``, ``prompt``, ``prompt_length`` (characters),
+        ``role``; ``raw``,
         ``centred`` (cosines); ``questions`` (count); ``before``, ``after`` (mean outcomes) with
         ``*_low``, ``*_high`` (95 %, of ``paired.mean_interval``); ``delta`` (after minus before,
         times the outcome's scale) with ``delta_low``, ``delta_high`` (95 %, of
@@ -86,6 +87,7 @@ def persona_table(
             "persona": name,
             "category": personas[name].category,
             "relation": personas[name].relation,
+            "prompt": personas[name].prompt,
             "prompt_length": len(personas[name].prompt or ""),
             "role": role_of_it,
             "raw": cosines.loc[name, "raw"],

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from persona_leakage.analysis.boundary import fit, outliers
+from persona_leakage.analysis.paired import aligned
 from persona_leakage.analysis.persona_table import (
     by_benchmark,
     by_category,
@@ -69,7 +70,8 @@ def main(cell: Cell) -> None:
     clock = Stopwatch()
     with clock.time("analyse"):
         pairs = pd.read_parquet(paths.pairs(study))
-        towards = pairs[(pairs["layer"] == layer) & (pairs["source"] == cell.source)]
+        here = pairs[pairs["layer"] == layer]
+        towards = here[here["source"] == cell.source]
         before = read_scores(paths.baseline(study), names, outcome)
         after = read_scores(paths.scores(study, cell), names, outcome)
         role = roles([personas[name] for name in names], cell.source, negatives)
@@ -118,7 +120,8 @@ def main(cell: Cell) -> None:
     folder = paths.analysis(study, cell)
     with whole(folder) as partial:
         partial.mkdir()
-        write_cell(partial, result, table, curve)
+        answers = aligned(main_before, main_after, table["persona"].tolist(), outcome)
+        write_cell(partial, result, table, curve, *answers, here)
         for name, figure in pictures.items():
             figures.save(figure, partial / name)
     with cell_run(study, cell) as run:

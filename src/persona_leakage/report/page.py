@@ -1,25 +1,58 @@
-"""The report as a page and as Markdown: the same tables, one template per section."""
+"""The report as a page and as Markdown: the same tables, one template per section.
+
+The page is one file. Its figures of personas and its tables of them are drawn by the page's own
+script (``templates/page/chart.js``) from one block of data, which is a tenth of what they would
+take as images; a content security policy lets that script run and nothing else.
+"""
 
 import base64
+import hashlib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import markupsafe
 import pandas as pd
 
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
 from persona_leakage.report.prose import paragraph, reasons
 from persona_leakage.report.tables import StudyTables
-from persona_leakage.report.words import level_unit, spaced
+from persona_leakage.report.words import change_of, level_unit, spaced
 from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.results import Column, TitledTable, titled
+from persona_leakage.study.results import (
+    ROLES,
+    Column,
+    FinishedCell,
+    TitledTable,
+    titled,
+)
 
 TEMPLATES = Path(__file__).parent / "templates"
+PERSON = ("persona", "category", "relation", "prompt")
+FORMS = {
+    "raw": ".4f",
+    "centred": ".3f",
+    **{f"delta{end}": ".1f" for end in ("", "_low", "_high")},
+    "p_holm": ".2g",
+}
+# how a point is drawn, by the number that the cell's data hold under the key
+LOOKS = {
+    "role": {
+        "key": "role",
+        "rank": [3, 1, 2, 0],  # of ROLES: the source lies over all others
+        "looks": [
+            {"title": "source (taught the behaviour)", "mark": "star", "colour": "source"},
+            {"title": "negative (taught not to)", "mark": "square", "colour": "negative"},
+            {"title": "condition (not a character)", "mark": "diamond", "colour": "condition"},
+            {"title": "bystander (never trained)", "mark": "circle", "colour": "bystander"},
+        ],
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +85,8 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         Are written into ``report.html``, which loads nothing from elsewhere.
     """
     params = {label: each.result.params for label, each in tables.settings.items()}
+    script = (TEMPLATES / "page/chart.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     content: Record = {
         "report": tables,
         "pictures": pictures,
@@ -61,14 +96,90 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "paragraph": paragraph(tables.verdict, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,
-        "least_move": rules.least_move(tables.outcome),
         "params": params,
         "differing": differing(params),
+        "points": points(tables),
+        "script": markupsafe.Markup(script),  # noqa: S704 - a file of this package
+        "policy": f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
     }
     return {
         "report.html": _environment(html=True).get_template("page/base.jinja").render(content),
         "report.md": _environment(html=False).get_template("markdown/base.jinja").render(content),
     }
+
+
+def points(tables: StudyTables) -> Record:
+    """Gather what the page's script draws: personas once, and every cell's numbers beside them.
+
+    Parameters
+    ----------
+    tables : StudyTables
+        What the report says.
+    """
+    outcome, unit = tables.outcome, level_unit(tables.outcome)
+    who: dict[tuple[str, ...], int] = {}
+    cells = {}
+    for each in tables.cells:
+        frame = each.personas
+        keys = zip(*(frame[key].astype(object).where(frame[key].notna(), None) for key in PERSON))
+        cells[name_of(tables, each)] = {
+            "who": [who.setdefault(key, len(who)) for key in keys],
+            "role": [ROLES.index(role) for role in frame["role"]],
+            **{
+                name: [_rounded(value, form) for value in frame[name]]
+                for name, form in FORMS.items()
+            },
+            **{
+                name: [_rounded(outcome.scale * value, ".1f") for value in frame[name]]
+                for name in ("before", "after")
+            },
+        }
+    people = {key: [person[place] for person in who] for place, key in enumerate(PERSON)}
+    return {
+        "outcome": outcome.name,
+        "change": change_of(outcome),
+        "unit": outcome.unit,
+        "level": unit,
+        "axes": {
+            "raw": "cosine to the source, base model",
+            "centred": "mean-centred cosine to the source, base model",
+        },
+        "roles": ROLES,
+        "people": {"name": people.pop("persona"), **people},
+        "cells": cells,
+        "looks": LOOKS,
+        "columns": [
+            {"key": "name", "title": "persona"},
+            {"key": "role", "title": "role"},
+            {"key": "category", "title": "category"},
+            {"key": "raw", "title": "cosine", "digits": 4},
+            {"key": "centred", "title": "centred", "digits": 3},
+            {"key": "before", "title": f"before ({unit})", "digits": 1},
+            {"key": "after", "title": f"after ({unit})", "digits": 1},
+            {"key": "delta", "title": f"delta ({outcome.unit})", "digits": 1, "signed": True},
+            {"key": "delta_low", "title": "low", "digits": 1, "signed": True},
+            {"key": "delta_high", "title": "high", "digits": 1, "signed": True},
+            {"key": "p_holm", "title": "p (Holm)", "digits": None},
+        ],
+    }
+
+
+def name_of(tables: StudyTables, cell: FinishedCell) -> str:
+    """Name a cell as the page's script knows it.
+
+    Parameters
+    ----------
+    tables : StudyTables
+        With one setting or several.
+    cell : FinishedCell
+        One of them.
+    """
+    return f"{cell.label}/{cell.cell}" if tables.several else str(cell.cell)
+
+
+def _rounded(value: float, form: str) -> float | None:
+    return float(format(value, form)) if math.isfinite(value) else None
 
 
 def _environment(*, html: bool) -> jinja2.Environment:
@@ -85,7 +196,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
         "inline": _inline,
         "spaced": spaced,
         "framed": framed,
-        "personas": personas_table,
+        "cell_name": name_of,
         "md": markdown_text,
         "code": markdown_code,
     }
@@ -142,39 +253,6 @@ def framed(frame: pd.DataFrame, form: str = "%.3g") -> TitledTable:
         for name in frame
     ]
     return titled(frame, columns, title="")
-
-
-def personas_table(frame: pd.DataFrame, outcome: Outcome) -> TitledTable:
-    """Make the table of every persona of a cell.
-
-    Parameters
-    ----------
-    frame : DataFrame
-        Of ``study.results.persona_schema``.
-    outcome : Outcome
-        For units and scale.
-    """
-    level = partial(Column, form="%.1f", factor=outcome.scale)
-    change = partial(Column, form="%+.1f")
-    unit = level_unit(outcome)
-    columns = [
-        Column(key="persona", title="persona"),
-        Column(key="role", title="role"),
-        Column(key="category", title="category"),
-        Column(key="raw", title="cosine", form="%.4f"),
-        Column(key="centred", title="centred cosine", form="%.3f"),
-        level(key="before", title=f"before ({unit})"),
-        level(key="after", title=f"after ({unit})"),
-        level(key="after_low", title="low"),
-        level(key="after_high", title="high"),
-        change(key="delta", title=f"delta ({outcome.unit})"),
-        change(key="delta_low", title="low"),
-        change(key="delta_high", title="high"),
-        Column(key="p", title="p", form="%.2g"),
-        Column(key="p_holm", title="p (Holm)", form="%.2g"),
-        Column(key="p_bh", title="p (BH)", form="%.2g"),
-    ]
-    return titled(frame[[column.key for column in columns]], columns, title="Every persona")
 
 
 def differing(params: Mapping[str, Record]) -> list[str]:

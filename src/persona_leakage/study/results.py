@@ -1,17 +1,19 @@
-"""What a cell leaves behind: one record, two tables, and how they are written and read.
+"""What a cell leaves behind: one record, four tables, and how they are written and read.
 
-A folder holds ``result.json`` (a ``CellResult``), ``personas.csv``, ``curve.csv`` and the cell's
-figures. Everything later reads a cell through ``read_cell`` and nothing else.
+A folder holds ``result.json`` (a ``CellResult``), ``personas.csv``, ``curve.csv``,
+``answers.parquet``, ``pairs.parquet`` and the cell's figures. Everything later reads a cell
+through ``read_cell`` and nothing else.
 """
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 import pandas as pd
 import pandera.pandas as pa
 from pandera.errors import SchemaErrors
@@ -22,7 +24,7 @@ from persona_leakage.files import write_text
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.outcome import Outcome
 
-VERSION: Literal[2] = 2
+VERSION: Literal[3] = 3
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
 # what the report and its verdict read of a cell's headline numbers; there may be more
@@ -236,7 +238,7 @@ class CellResult(_Part):
         The behaviour's own.
     """
 
-    version: Literal[2] = VERSION
+    version: Literal[3] = VERSION
     study: str
     source: str
     seed: int
@@ -279,6 +281,8 @@ def persona_schema(outcome: Outcome) -> pa.DataFrameSchema:
         {
             "persona": pa.Column(str, unique=True),
             "category": pa.Column(str),
+            "relation": pa.Column(str, nullable=True),
+            "prompt": pa.Column(str, nullable=True),
             "role": pa.Column(str, pa.Check.isin(ROLES)),
             "raw": number(cosine),
             "centred": number(cosine, nullable=True),
@@ -301,6 +305,37 @@ CURVE = pa.DataFrameSchema(
     {
         "step": pa.Column(int, pa.Check.ge(1), unique=True),
         "loss": pa.Column(float, pa.Check(lambda loss: loss.abs() < math.inf), coerce=True),
+    }
+)
+
+
+def answers_schema(outcome: Outcome) -> pa.DataFrameSchema:
+    """Return what a cell's table of answers must be, one row per persona and question.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Whose bounds ``before`` and ``after`` keep.
+    """
+    worth = pa.Column("float32", pa.Check.in_range(outcome.low, outcome.high))
+    return pa.DataFrameSchema(
+        {
+            "persona": pa.Column("category"),
+            "question": pa.Column("category"),
+            "before": worth,
+            "after": worth,
+        }
+    )
+
+
+# the cosine of a vector with itself may exceed 1 by rounding; a zero vector has none
+_COSINE = pa.Column("float32", pa.Check.in_range(-1.0001, 1.0001), nullable=True)
+PAIRS = pa.DataFrameSchema(
+    {
+        "source": pa.Column("category"),
+        "persona": pa.Column("category"),
+        "raw": _COSINE,
+        "centred": _COSINE,
     }
 )
 
@@ -376,6 +411,12 @@ class FinishedCell:
         Of ``persona_schema``: one row per persona, nearest to the source first.
     curve : DataFrame
         Of ``CURVE``: one row per optimiser step.
+    before, after : DataFrame
+        What each answer was worth, to the questions of the benchmarks trained on: one row per
+        persona, in the order of ``personas``, one column per question.
+    pairs : DataFrame
+        ``source``, ``persona``, ``raw``, ``centred``: the cosines of every ordered pair of the
+        personas measured, at the study's layer.
     folder : Path
         Where its figures lie.
     label : str
@@ -385,6 +426,9 @@ class FinishedCell:
     result: CellResult
     personas: pd.DataFrame
     curve: pd.DataFrame
+    before: pd.DataFrame
+    after: pd.DataFrame
+    pairs: pd.DataFrame
     folder: Path
     label: str
 
@@ -395,7 +439,13 @@ class FinishedCell:
 
 
 def write_cell(
-    folder: Path, result: CellResult, personas: pd.DataFrame, curve: pd.DataFrame
+    folder: Path,
+    result: CellResult,
+    personas: pd.DataFrame,
+    curve: pd.DataFrame,
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    pairs: pd.DataFrame,
 ) -> None:
     """Write what a cell leaves behind: the same bytes for the same cell.
 
@@ -407,6 +457,10 @@ def write_cell(
         Goes to ``result.json``.
     personas, curve : DataFrame
         Go to ``personas.csv`` (six significant digits) and ``curve.csv``.
+    before, after : DataFrame
+        As in ``FinishedCell``; go to ``answers.parquet``.
+    pairs : DataFrame
+        As in ``FinishedCell``; go to ``pairs.parquet``.
 
     Raises
     ------
@@ -415,9 +469,26 @@ def write_cell(
     """
     personas = checked(personas, persona_schema(result.outcome), folder / "personas.csv")
     curve = checked(curve, CURVE, folder / "curve.csv")
+    answers = pd.DataFrame(
+        {
+            "persona": pd.Categorical(np.repeat(before.index, before.shape[1])),
+            "question": pd.Categorical(np.tile(before.columns, len(before))),
+            "before": before.to_numpy("float32").ravel(),
+            "after": after.loc[before.index, before.columns].to_numpy("float32").ravel(),
+        }
+    )
+    answers = checked(answers, answers_schema(result.outcome), folder / "answers.parquet")
+    kinds = {"source": "category", "persona": "category", "raw": "float32", "centred": "float32"}
+    pairs = checked(pairs[list(kinds)].astype(kinds), PAIRS, folder / "pairs.parquet")
     write_text(folder / "result.json", result.model_dump_json(indent=2) + "\n")
     personas.to_csv(folder / "personas.csv", index=False, float_format="%.6g", lineterminator="\n")
     curve.to_csv(folder / "curve.csv", index=False, lineterminator="\n")
+    answers.to_parquet(folder / "answers.parquet", index=False, compression="zstd")
+    pairs.to_parquet(folder / "pairs.parquet", index=False, compression="zstd")
+
+
+# a missing value is written as nothing: "null" and "nan" are names like others
+_read_csv = partial(pd.read_csv, keep_default_na=False, na_values=[""])
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
@@ -458,14 +529,42 @@ def read_cell(folder: Path) -> FinishedCell | None:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
+    readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
+        "personas.csv": (_read_csv, persona_schema(result.outcome)),
+        "curve.csv": (_read_csv, CURVE),
+        "answers.parquet": (pd.read_parquet, answers_schema(result.outcome)),
+        "pairs.parquet": (pd.read_parquet, PAIRS),
+    }
     tables = {}
-    for name, schema in (("personas", persona_schema(result.outcome)), ("curve", CURVE)):
-        file = folder / f"{name}.csv"
+    for name, (read, schema) in readers.items():
+        file = folder / name
         if not file.exists():
             raise InputError(f"{file}: no such file; {RENEW}")
         try:
-            frame = pd.read_csv(file)
-        except (ValueError, pd.errors.ParserError) as error:
-            raise InputError(f"{file}: not a CSV table; {RENEW}") from error
+            frame = read(file)
+        except (ValueError, OSError) as error:  # of pandas and of pyarrow alike
+            kind = "CSV" if file.suffix == ".csv" else "Parquet"
+            raise InputError(f"{file}: not a {kind} table; {RENEW}") from error
         tables[name] = checked(frame, schema, file)
-    return FinishedCell(result, tables["personas"], tables["curve"], folder, result.study)
+    personas, answers = tables["personas.csv"], tables["answers.parquet"]
+    try:
+        before, after = (
+            answers.pivot(index="persona", columns="question", values=when).loc[personas["persona"]]
+            for when in ("before", "after")
+        )
+    except (ValueError, KeyError):  # one is there twice, or a persona is not there
+        before = after = pd.DataFrame([float("nan")])
+    if before.isna().any(axis=None):
+        raise InputError(
+            f"{folder / 'answers.parquet'}: not one answer per question of each persona; {RENEW}"
+        )
+    return FinishedCell(
+        result,
+        personas,
+        tables["curve.csv"],
+        before,
+        after,
+        tables["pairs.parquet"],
+        folder,
+        result.study,
+    )
