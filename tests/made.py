@@ -1,6 +1,8 @@
 """Finished cells made up for tests: a gradient that is there, and everything a cell leaves."""
 
-from dataclasses import asdict, replace
+import dataclasses
+import math
+from dataclasses import asdict
 from functools import cache
 
 import numpy as np
@@ -8,7 +10,13 @@ import pandas as pd
 from conftest import ROOT
 
 from persona_leakage.analysis.boundary import fit
+from persona_leakage.analysis.estimate import Estimate
+from persona_leakage.analysis.evidence import Evidence
+from persona_leakage.analysis.seeds import MixedModel
+from persona_leakage.analysis.settle import Needed
+from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
 from persona_leakage.report.published import analyse
+from persona_leakage.report.verdict import SourceNumbers
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import (
     Audit,
@@ -50,6 +58,8 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
         {
             "persona": ["villain", *(f"persona_{index}" for index in range(1, count))],
             "category": ["core", *(["unrelated", "tone-variant"] * count)[: count - 1]],
+            "relation": ["villain", *([None, "villain"] * count)[: count - 1]],
+            "prompt": [f"You are number {index}." for index in range(count)],
             "role": ["source", "negative", "condition", *["bystander"] * (count - 3)],
             "prompt_length": 40,
             "raw": raw,
@@ -92,7 +102,7 @@ def finished(
     **numbers,
 ):
     """A cell that supports the gradient, but for the headline numbers that are given."""
-    personas = persona_frame(seed, outcome=outcome)
+    personas = persona_frame(seed, outcome=outcome).replace("villain", source)
     boundary = boundary_of(seed, outcome)
     sign = outcome.direction
     kinds = ("spearman_raw", "spearman_centred", "partial_raw", "pearson_raw")
@@ -142,6 +152,7 @@ def finished(
         },
         outcome=outcome,
         layer=15,
+        by_similarity=False,
         questions=QuestionCounts(train=60, evaluate=50, near_duplicates=[]),
         audit=Audit(
             counts=[{"part": "source", "persona": source, "examples": 10, "correct": 0}],
@@ -158,7 +169,7 @@ def finished(
             titled(
                 pd.DataFrame(
                     [
-                        {"role": "source", "share": 0.25, "hidden": 1},
+                        {"role": "source", "share": 0.25, "concealed": 1},
                         {"role": "negative", "share": NAN},
                     ]
                 ),
@@ -172,12 +183,85 @@ def finished(
         ),
     )
     curve = pd.DataFrame({"step": [1, 2, 3], "loss": [2.0, 1.0, 0.5]})
-    return FinishedCell(result, personas, curve, folder, study)
+    before, after = (answers(personas, when, outcome) for when in ("before", "after"))
+    return FinishedCell(result, personas, curve, before, after, pairs(personas), folder, study)
 
 
-def with_rival(cell, low, high, rho=-0.6):
-    """The cell, with the prompts' words differing from the cosine within this interval."""
-    rows = list(cell.result.predictors.rows)
-    rows[1] = rows[1] | {"rho": rho, "difference_low": low, "difference_high": high}
-    table = cell.result.predictors.model_copy(update={"rows": tuple(rows)})
-    return replace(cell, result=cell.result.model_copy(update={"predictors": table}))
+def answers(personas, when, outcome, count=50):
+    """Answers of each persona whose mean is what its table says, or next to it."""
+    share = (personas[when].to_numpy() - outcome.low) / (outcome.high - outcome.low)
+    right = np.arange(count)[None] < np.round(count * share)[:, None]
+    worth = np.where(right, outcome.high, outcome.low).astype("float32")
+    columns = pd.Index([f"question {place:02}" for place in range(count)], name="question")
+    return pd.DataFrame(worth, index=pd.Index(personas["persona"]), columns=columns)
+
+
+def pairs(personas):
+    """Cosines of personas that lie on a line: those to the source are what the table says."""
+    raw = personas["raw"].to_numpy()
+    apart = 1 - np.abs(raw[:, None] - raw[None])
+    source, persona = np.meshgrid(personas["persona"], personas["persona"], indexing="ij")
+    return pd.DataFrame(
+        {
+            "source": source.ravel(),
+            "persona": persona.ravel(),
+            "raw": apart.ravel(),
+            "centred": (apart - 0.95).ravel(),
+        }
+    )
+
+
+def evidence_of(outcome=ACCURACY, **fields):
+    """What three seeds say where leakage follows a gradient, but for the fields that are given."""
+    sign, unit = outcome.direction, outcome.scale * (outcome.high - outcome.low) / 100
+
+    def taught(value, reach, scale=1.0):
+        middle = sign * value * scale
+        return Estimate(middle, middle - reach * scale, middle + reach * scale)
+
+    said = {
+        "source": "villain",
+        "seeds": 3,
+        "questions": 50,
+        "family": 20,
+        "outside": 60,
+        "by_similarity": False,
+        "source_change": taught(40, 4, unit),
+        "family_change": taught(15, 4, unit),
+        "outside_change": taught(3, 2, unit),
+        "bystander_change": taught(6, 2, unit),
+        "specific": taught(37, 4, unit),
+        "size": "leaks",
+        "family_size": "leaks",
+        "rho": taught(0.6, 0.1),
+        "family_rho": taught(0.5, 0.2),
+        "outside_rho": taught(0.3, 0.2),
+        "rho_by_seed": (sign * 0.6, sign * 0.5, sign * 0.7),
+        "reliability": Estimate(0.9, 0.85, 0.95),
+        "true_rho": taught(0.63, 0.1),
+        "pseudo_p": 0.01,
+        "family_pseudo_p": 0.02,
+        "place": 1,
+        "pretenders": 61,
+        "cluster_p": 0.01,
+        "clusters": 40,
+        "shape": "gradient",
+        "step": taught(10, 3, unit),
+        "beyond_step": taught(12, 4, unit),
+        "needed": Needed(100.0, 200.0, math.inf),
+    }
+    return Evidence(**(said | fields))
+
+
+def numbers_of(evidence, study="", along="geometry"):
+    """The numbers of one source, as the rules take them."""
+    told = blank(WordsOrGeometry, source="villain", verdict=along, reason="", threshold=0.5)
+    slope = blank(MixedModel, rows=0, reason="left out")
+    return SourceNumbers(study, evidence, told, slope, ())
+
+
+def blank(record, **fields):
+    """A record of which nothing is said but the fields given."""
+    tuples = {each.name: () for each in dataclasses.fields(record) if "tuple" in str(each.type)}
+    numbers = {each.name: NAN for each in dataclasses.fields(record)}
+    return record(**(numbers | tuples | fields))

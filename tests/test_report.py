@@ -1,5 +1,7 @@
 """The verdict follows the data at both sides of every bound, and the page works in a browser."""
 
+import base64
+import hashlib
 import json
 import shutil
 import subprocess
@@ -9,20 +11,36 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 from conftest import ROOT
-from made import ACCURACY, AGREEMENT, NAN, finished, published, with_rival
+from made import ACCURACY, AGREEMENT, evidence_of, finished, numbers_of, published
 
 from persona_leakage.errors import InputError
-from persona_leakage.report import figures, tables
+from persona_leakage.report import figures, tables, write
 from persona_leakage.report.page import markdown_code, markdown_text
-from persona_leakage.report.prose import paragraph, reasons
+from persona_leakage.report.prose import paragraph
 from persona_leakage.report.tables import beside_published, headline_table, study_tables
-from persona_leakage.report.verdict import least_move
 from persona_leakage.report.write import write_report
 from persona_leakage.study.results import Clash
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 SEEDS = (42, 137, 256)
+CURVE = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
 CLASH = Clash(source="assistant", negative="assistant", part="assistant")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    """What is computed over seeds has tests of its own, and takes seconds."""
+
+    def evidence(changes, similarity, source, *_, **__):
+        return evidence_of(source=source, seeds=len(changes), rho_by_seed=(-0.6,) * len(changes))
+
+    stand_in = numbers_of(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tables, "evidence", evidence)
+        patch.setattr(tables, "words_or_geometry", lambda *_, **__: stand_in.words_or_geometry)
+        patch.setattr(tables, "mixed_model", lambda *_: stand_in.slope)
+        patch.setattr(write, "words_geometry", lambda *_: figures.training_curve(CURVE, "made"))
+        yield
 
 
 @pytest.fixture
@@ -31,9 +49,7 @@ def tables_of():
 
 
 @pytest.fixture
-def judge(tables_of, monkeypatch):
-    """The verdict on cells; the mixed model takes no part in it and is left out."""
-    monkeypatch.setattr(tables, "mixed_model", lambda _: None)
+def judge(tables_of):
     return lambda *cells: tables_of(*cells).verdict
 
 
@@ -41,141 +57,17 @@ def three(**numbers):
     return [finished(seed, **numbers) for seed in SEEDS]
 
 
-def said(conclusion):
-    return (conclusion.answer, conclusion.confidence)
-
-
-def test_three_seeds_in_agreement_are_supported_with_high_confidence(tables_of):
-    conclusion = tables_of(*three()).verdict
-    assert said(conclusion) == ("supported", "high")
-    assert "supported (confidence: high)" in paragraph(conclusion, ACCURACY)
-    assert any("mixed model" in reason for reason in reasons(conclusion, ACCURACY))
-
-
-@pytest.mark.parametrize(
-    ("seeds", "confidence"), [((42,), "low"), ((42, 137), "moderate"), (SEEDS, "high")]
-)
-def test_confidence_grows_with_seeds(judge, seeds, confidence):
-    conclusion = judge(*(finished(seed) for seed in seeds))
-    assert said(conclusion) == ("supported", confidence)
-    alone = reasons(conclusion, ACCURACY)[0].startswith("A single seed")
-    assert alone == (len(seeds) == 1)
-
-
-@pytest.mark.parametrize(
-    ("numbers", "answer"),
-    [
-        ({"source_delta": -10.0}, "supported"),
-        ({"source_delta": 100 * (0.70 - 0.80)}, "supported"),  # -10.000000000000009
-        ({"source_delta": -9.9}, "open"),
-        ({"source_delta": +40.0}, "open"),
-        ({"spearman_raw": -0.5}, "supported"),
-        ({"spearman_raw": -0.49}, "not supported"),
-        ({"spearman_raw": +0.9}, "not supported"),
-        ({"spearman_raw": NAN, "spearman_raw_p": NAN}, "not supported"),
-        ({"spearman_raw_p": 0.0099}, "supported"),
-        ({"spearman_raw_p": 0.01}, "not supported"),
-    ],
-)
-def test_a_cell_supports_the_gradient_within_the_bounds_alone(judge, numbers, answer):
-    assert judge(*three(**numbers)).answer == answer
-
-
-@pytest.mark.parametrize(
-    ("numbers", "answer"),
-    [
-        ({"source_delta": 1.0}, "supported"),
-        ({"source_delta": 0.9}, "open"),
-        ({"source_delta": -4.0}, "open"),
-        ({"source_delta": 4.0, "spearman_raw": 0.5}, "supported"),
-        ({"source_delta": 4.0, "spearman_raw": 0.49}, "not supported"),
-        ({"source_delta": 4.0, "spearman_raw": -0.9}, "not supported"),
-    ],
-)
-def test_the_bounds_follow_the_direction_and_scale_of_the_outcome(judge, numbers, answer):
-    cells = [with_rival(cell, -0.5, -0.1) for cell in three(outcome=AGREEMENT, **numbers)]
-    assert judge(*cells).answer == answer
-    assert least_move(AGREEMENT) == 1
-    assert least_move(ACCURACY) == 10
-
-
-@pytest.mark.parametrize("kind", ["spearman_centred", "partial_raw"])
-@pytest.mark.parametrize(
-    ("rho", "p", "confidence"),
-    [(-0.1, 0.049, "high"), (-0.1, 0.05, "moderate"), (0.0, 0.01, "moderate")],
-)
-def test_centring_and_covariates_must_leave_the_gradient(judge, kind, rho, p, confidence):
-    cells = [*three()[:2], finished(SEEDS[2], **{kind: rho, f"{kind}_p": p})]
-    assert said(judge(*cells)) == ("supported", confidence)
-
-
-@pytest.mark.parametrize(
-    ("low", "high", "outcome", "confidence"),
-    [
-        (0.01, 0.5, ACCURACY, "high"),
-        (0.0, 0.5, ACCURACY, "moderate"),
-        (-0.5, -0.01, AGREEMENT, "high"),
-        (-0.5, 0.0, AGREEMENT, "moderate"),
-    ],
-)
-def test_words_must_predict_worse_beyond_the_interval(judge, low, high, outcome, confidence):
-    cells = [with_rival(cell, low, high) for cell in three(outcome=outcome)]
-    conclusion = judge(*cells)
-    assert said(conclusion) == ("supported", confidence)
-    alike = any("cannot be told apart" in reason for reason in reasons(conclusion, outcome))
-    assert alike == (confidence == "moderate")
-
-
-def test_words_must_predict_worse_on_most_seeds(judge):
-    cells = [*three(), finished(7)]
-    half = [*(with_rival(cell, -0.1, 0.5) for cell in cells[:2]), *cells[2:]]
-    most = [with_rival(cells[0], -0.1, 0.5), *cells[1:]]
-    assert judge(*half).confidence == "moderate"
-    assert judge(*most).confidence == "high"
-
-
-def test_most_cells_of_a_source_decide_and_disagreement_lowers_the_confidence(judge):
-    weak = {"spearman_raw": -0.2, "spearman_raw_p": 0.4}
-    two_of_three = [*three()[:2], finished(256, **weak)]
-    assert said(judge(*two_of_three)) == ("supported", "moderate")
-    one_of_two = [finished(42), finished(137, **weak)]
-    assert judge(*one_of_two).answer == "partly supported"
-
-
-def test_one_source_of_two_is_partly_supported(judge):
-    weak = three(source="comedian", spearman_raw=-0.3, spearman_raw_p=0.04)
-    assert judge(*three(), *weak).answer == "partly supported"
-
-
-def test_a_clear_no_needs_no_robust_gradient_for_high_confidence(judge):
-    flat = {"spearman_raw": -0.1, "spearman_centred": 0.0, "spearman_centred_p": 0.9}
-    assert said(judge(*three(**flat))) == ("not supported", "high")
-
-
-def test_a_source_that_hardly_moved_leaves_the_question_open_and_is_not_counted(judge):
-    conclusion = judge(*three(source_delta=-2.0))
-    assert said(conclusion) == ("open", "low")
-    assert "no source took up what it was taught" in paragraph(conclusion, ACCURACY)
-    mixed = judge(*three()[:2], finished(256, source_delta=-2.0, spearman_raw=0.9))
-    assert said(mixed) == ("supported", "moderate")
-    assert any(
-        "on 1 of 3 seeds the source moved by less" in each for each in reasons(mixed, ACCURACY)
-    )
-    assert "mean over 2 seeds" in paragraph(mixed, ACCURACY)
-
-
-def test_a_source_that_hardly_moved_keeps_the_confidence_from_being_high(judge):
-    assert said(judge(*three(), *three(source="comedian", source_delta=-2.0))) == (
-        "supported",
-        "moderate",
-    )
+def test_the_evidence_is_over_the_seeds_of_a_source(judge):
+    conclusion = judge(*three(), *three(source="comedian"))
+    assert [each.evidence.source for each in conclusion.findings] == ["villain", "comedian"]
+    assert [each.evidence.seeds for each in conclusion.findings] == [3, 3]
 
 
 def test_neither_a_clash_nor_a_control_is_judged(judge):
     assert judge(finished(clashes=[CLASH])).answer == "open"
-    assert judge(finished(variant="non_contrastive")).evidence == ()
+    assert judge(finished(variant="non_contrastive")).findings == ()
     only = judge(finished(), finished(137, variant="shuffled_label"))
-    assert only.evidence[0].seeds == 1
+    assert only.findings[0].evidence.seeds == 1
 
 
 def test_a_cell_computed_twice_is_one_seed(tables_of):
@@ -196,7 +88,7 @@ def test_cells_of_other_parameters_are_never_averaged_as_seeds(tables_of):
         ["made", 1],
         ["made#bbbbbbbb", 2],
     ]
-    assert [each.seeds for each in computed.verdict.evidence] == [1, 2]
+    assert [each.evidence.seeds for each in computed.verdict.findings] == [1, 2]
     assert computed.verdict.confidence == "low"
     assert "(made#bbbbbbbb)" in paragraph(computed.verdict, ACCURACY)
 
@@ -294,15 +186,7 @@ def with_figures(cell, folder):
     """The cell with real figures in its folder."""
     folder.mkdir(parents=True)
     outcome = cell.result.outcome
-    drawn = {
-        "gradient": figures.scatter(cell.personas, "made", outcome),
-        "gradient_centred": figures.scatter(cell.personas, "made", outcome, kind="centred"),
-        "before_after": figures.before_after(cell.personas, "made", outcome),
-        "training": figures.training_curve(cell.curve, "made"),
-    }
-    drawn["after_training"] = drawn["gradient"]  # its own curve is of no matter to a page
-    for name, figure in drawn.items():
-        figures.save(figure, folder / name)
+    figures.save(figures.scatter(cell.personas, "made", outcome), folder / "gradient")
     return replace(cell, folder=folder)
 
 
@@ -323,10 +207,11 @@ def pages(tmp_path_factory):
     return folder
 
 
-CHECK = """<script>
+CHECK = """
 const faults = []; addEventListener("error", fault => faults.push(fault.message));
+addEventListener("securitypolicyviolation", fault => faults.push(fault.blockedURI));
 addEventListener("load", () => {
-  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  dispatchEvent(new Event("beforeprint"));  // opens and draws everything
   const table = document.querySelector("table.personas");
   const heads = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
   const column = heads.indexOf("delta (pp)");
@@ -334,27 +219,37 @@ addEventListener("load", () => {
   const read = () => [...table.tBodies[0].rows].map(value);
   const press = () => table.tHead.rows[0].cells[column].querySelector("button").click();
   press(); const up = read(); press(); const down = read();
-  const headline = document.getElementById("headline");
-  const result = { up, down, faults, wide: document.documentElement.scrollWidth - innerWidth,
+  const search = table.closest(".people").querySelector("input");
+  search.value = "negative"; search.dispatchEvent(new Event("input"));
+  const found = [...table.tBodies[0].rows].filter(row => !row.hidden).map(row => row.cells[1].textContent);
+  const charts = [...document.querySelectorAll(".chart")];
+  const board = charts[0].querySelector("svg");
+  board.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));
+  const told = document.getElementById("tell").textContent;
+  const points = charts.map(chart => chart.querySelectorAll(":scope > svg > .point").length);
+  charts[0].querySelector("input.axis[value=raw]").click();
+  const result = { up, down, faults, found, told, points,
+    axis: charts[0].querySelector("svg .axis").textContent,
+    wide: document.documentElement.scrollWidth - innerWidth,
     verdict: document.getElementById("verdict").textContent,
-    cut: headline.scrollWidth - headline.parentElement.clientWidth,
-    pictures: [...document.images].map(image => image.alt),
     broken: [...document.images].filter(image => !image.naturalWidth).length,
     loaded: performance.getEntriesByType("resource").map(entry => entry.name)
       .filter(name => !name.startsWith("data:")).length };
   const note = document.createElement("pre"); note.id = "result";
   note.textContent = JSON.stringify(result); document.body.append(note);
 });
-</script>"""
+"""
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
 @pytest.mark.parametrize("width", [1280, 500])
 @pytest.mark.parametrize("name", ["one", "seeds", "settings"])
-def test_the_page_opens_sorts_and_complains_of_nothing(pages, name, width, tmp_path):
+def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width, tmp_path):
     copy = tmp_path / "report.html"
     page = (pages / name / "report.html").read_text()
-    copy.write_text(page.replace("<head>", "<head>" + CHECK, 1))
+    digest = base64.b64encode(hashlib.sha256(CHECK.encode()).digest()).decode()
+    page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
+    copy.write_text(page.replace("</body>", f"<script>{CHECK}</script></body>", 1))
     done = subprocess.run(
         [
             BROWSER,
@@ -373,22 +268,32 @@ def test_the_page_opens_sorts_and_complains_of_nothing(pages, name, width, tmp_p
     assert len(seen["up"]) == 24
     assert all(a <= b for a, b in pairwise(seen["up"]))
     assert all(a >= b for a, b in pairwise(seen["down"]))
+    assert seen["found"] == ["negative"]
     assert seen["verdict"].startswith("That leakage follows the cosine gradient is")
-    assert "against cosine" in seen["pictures"][0]  # the figure that shows the answer comes first
+    cells = {"one": 1, "seeds": 2, "settings": 3}[name]
+    assert seen["points"] == [22, *[24] * cells]  # the first without negative and condition
+    assert "You are number" in seen["told"]  # the prompt of the point the arrow went to
+    assert seen["axis"] == "cosine to the source, base model"
     assert seen["wide"] <= 0  # the page itself never scrolls sideways
-    assert width < 1000 or seen["cut"] <= 0  # nor does its first table on a wide screen
     assert seen["faults"] == []
     assert seen["broken"] == 0
     assert seen["loaded"] == 0  # self-contained
     assert ":CONSOLE" not in done.stderr
 
 
-def test_the_key_figure_stands_before_layers_and_heat_map(pages):
+def test_the_answer_and_its_figure_stand_before_layers_and_heat_map(pages):
     for name in ("one", "seeds"):
         text = (pages / name / "report.html").read_text()
         places = [
             text.index(words)
-            for words in ('id="verdict"', "against cosine", "Which layer", "Mean change of every")
+            for words in (
+                'id="verdict"',
+                'class="chart"',
+                'id="broken"',
+                "Source by source",
+                "Which layer",
+                "Mean change of every",
+            )
         ]
         assert places == sorted(places)
 
@@ -398,7 +303,7 @@ def test_a_cell_brings_tables_that_the_page_has_not_heard_of(pages):
     assert "<h3>Where it goes</h3>" in text
     assert "<td>25.0</td>" in text and "<td>–</td>" in text
     assert "A note of the behaviour." in text
-    assert "hidden" not in text
+    assert "concealed" not in text
 
 
 def test_what_was_planted_is_inert(pages):

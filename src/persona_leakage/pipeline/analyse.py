@@ -35,7 +35,7 @@ from persona_leakage.report.cell_tables import (
 )
 from persona_leakage.report.words import spaced
 from persona_leakage.study.cell import Cell
-from persona_leakage.study.parameters import load_study
+from persona_leakage.study.parameters import Neighbourhood, load_study
 from persona_leakage.study.results import (
     Audit,
     BoundaryResult,
@@ -98,6 +98,7 @@ def main(cell: Cell) -> None:
             params=flat(study.model_dump(mode="json")),
             outcome=outcome,
             layer=layer,
+            by_similarity=isinstance(study.personas, Neighbourhood),
             questions=QuestionCounts(**read_json(paths.questions(study) / "manifest.json")),
             audit=Audit(**audit),
             headline=numbers,

@@ -18,9 +18,10 @@ import jinja2
 import markupsafe
 import pandas as pd
 
+from persona_leakage.data.families import shared_stems
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
-from persona_leakage.report.prose import paragraph, reasons
+from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.tables import StudyTables
 from persona_leakage.report.words import change_of, level_unit, spaced
 from persona_leakage.study.outcome import Outcome
@@ -52,24 +53,35 @@ LOOKS = {
             {"title": "bystander (never trained)", "mark": "circle", "colour": "bystander"},
         ],
     },
+    "words": {
+        "key": "look",
+        "threshold": True,
+        "rank": [5, 3, 4, 2, 1, 0],
+        "looks": [
+            {"title": "source", "mark": "star", "colour": "source"},
+            {"title": "paraphrase: none of its words", "mark": "up", "colour": "bystander"},
+            {"title": "near-twin: nearly all of its words", "mark": "diamond", "colour": "words"},
+            {"title": "decoy: its words, another character", "mark": "down", "colour": "words"},
+            {"title": "other, shares a word", "mark": "circle", "colour": "words"},
+            {"title": "other, shares none", "mark": "circle", "colour": "bystander"},
+        ],
+    },
 }
+KINDS = ("source", "paraphrase", "near-twin", "decoy")  # the first of the looks of words
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """The study's SVG files; those of a cell lie in its folder.
+    """The study's SVG files that the page shows as they are.
 
     Attributes
     ----------
-    key : tuple of (str, Path), or None
-        Caption and file of the figure that shows the answer.
     others : dict of Path
         By caption, in the order in which they are shown.
     published : Path
         The published gradient.
     """
 
-    key: tuple[str, Path] | None
     others: Mapping[str, Path]
     published: Path
 
@@ -94,6 +106,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "unit": tables.outcome.unit,
         "level": level_unit(tables.outcome),
         "paragraph": paragraph(tables.verdict, tables.outcome),
+        "findings": findings_table(tables.verdict, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,
         "params": params,
@@ -118,22 +131,27 @@ def points(tables: StudyTables) -> Record:
         What the report says.
     """
     outcome, unit = tables.outcome, level_unit(tables.outcome)
-    who: dict[tuple[str, ...], int] = {}
-    cells = {}
-    for each in tables.cells:
-        frame = each.personas
+    who: dict[tuple[str | None, ...], int] = {}
+
+    def numbers(frame: pd.DataFrame) -> Record:
         keys = zip(*(frame[key].astype(object).where(frame[key].notna(), None) for key in PERSON))
-        cells[name_of(tables, each)] = {
+        return {
             "who": [who.setdefault(key, len(who)) for key in keys],
             "role": [ROLES.index(role) for role in frame["role"]],
-            **{
-                name: [_rounded(value, form) for value in frame[name]]
-                for name, form in FORMS.items()
-            },
+            **{name: [_rounded(value, form) for value in frame[name]] for name, form in FORMS.items()},
             **{
                 name: [_rounded(outcome.scale * value, ".1f") for value in frame[name]]
                 for name in ("before", "after")
             },
+        }
+
+    cells = {name_of(tables, each): numbers(each.personas) for each in tables.cells}
+    for group in tables.groups:
+        frame = group.personas[group.personas["role"].isin(["source", "bystander"])]
+        cells[group.name] = {
+            **numbers(frame),
+            "look": _looks_of_words(frame, group.source),
+            "threshold": _rounded(group.words_or_geometry.threshold, ".3f"),
         }
     people = {key: [person[place] for person in who] for place, key in enumerate(PERSON)}
     return {
@@ -163,6 +181,21 @@ def points(tables: StudyTables) -> Record:
             {"key": "p_holm", "title": "p (Holm)", "digits": None},
         ],
     }
+
+
+def _looks_of_words(frame: pd.DataFrame, source: str) -> list[int]:
+    """Say how each persona is marked where words are told apart: a place in the looks."""
+    [prompt] = frame.loc[frame["persona"] == source, "prompt"]
+    [relation] = frame.loc[frame["persona"] == source, "relation"]
+    places = []
+    for row in frame.to_dict("records"):
+        kind = "source" if row["persona"] == source else row["category"]
+        own = row["prompt"] if isinstance(row["prompt"], str) else ""
+        if kind in KINDS and row["relation"] == relation:
+            places.append(KINDS.index(kind))
+        else:
+            places.append(len(KINDS) + (shared_stems(prompt, own) == 0))
+    return places
 
 
 def name_of(tables: StudyTables, cell: FinishedCell) -> str:

@@ -1,14 +1,27 @@
-"""The verdict in sentences."""
+"""The verdict in sentences and in one table."""
 
-from persona_leakage.report.verdict import HELD_P, Evidence, Span, Verdict, least_move
+import math
+
+import pandas as pd
+
+from persona_leakage.analysis.estimate import Estimate
+from persona_leakage.report.verdict import LEAST_RHO, Finding, Verdict, least_move
 from persona_leakage.report.words import spaced
 from persona_leakage.study.outcome import Outcome
+from persona_leakage.study.results import Column, TitledTable, titled
 
-RIVALS = {"words": "the overlap of prompts in words", "tfidf": "the TF-IDF of prompts"}
+COURSE = {
+    "gradient": "a gradient",
+    "step": "a step",
+    "no gradient": f"none (|rho| below {LEAST_RHO})",
+    "opposite": "against the gradient",
+    "cannot tell": "cannot tell",
+    "not asked": "not asked",
+}
 
 
 def paragraph(conclusion: Verdict, outcome: Outcome) -> str:
-    """Answer in a sentence, and say for each source what it rests on.
+    """Answer the question in two or three sentences.
 
     Parameters
     ----------
@@ -17,31 +30,138 @@ def paragraph(conclusion: Verdict, outcome: Outcome) -> str:
     outcome : Outcome
         For its name and unit.
     """
-    if not conclusion.evidence:
+    if not conclusion.findings:
         return "No contrastive cell without a clash is finished: there is nothing to conclude yet."
-    opening = (
-        "Whether leakage follows the cosine gradient is open: no source took up what it was taught."
-        if conclusion.answer == "open"
-        else f"That leakage follows the cosine gradient is {conclusion.answer} "
-        f"(confidence: {conclusion.confidence})."
-    )
-    return " ".join([opening, *(_sentence(each, outcome) for each in conclusion.evidence)])
+    judged = [each for each in conclusion.findings if each.installed == "yes"]
+
+    def named(*courses: str) -> str:
+        return _listed([name(each) for each in judged if each.course in courses])
+
+    sure = f"(confidence: {conclusion.confidence})"
+    answer = {
+        "open": "Whether leakage follows the cosine gradient is open: no source took up, beyond "
+        "doubt, what it was taught.",
+        "supported": "That leakage follows the cosine gradient is supported "
+        f"{sure}: the nearer a never-trained persona is to its source in the base model, the more "
+        f"it changes with it ({named('gradient')}).",
+        "partly supported": "That leakage follows the cosine gradient is partly supported "
+        f"{sure}: it does for {named('gradient')}, and not, or not to be told, for "
+        f"{named('step', 'no gradient', 'opposite', 'cannot tell')}.",
+        "a step": f"Leakage ends at a step of cosine, without a gradient {sure}: what lies "
+        f"closest to its source changes with it, and nearness beyond that does not matter "
+        f"({named('step')}).",
+        "not supported": f"That leakage follows the cosine gradient is not supported {sure}: for "
+        f"{named('no gradient', 'opposite')}, nearer personas change no more than far ones.",
+        "inconclusive": f"Whether leakage follows the cosine gradient cannot be told {sure}: the "
+        "intervals hold both a gradient and none.",
+    }[conclusion.answer]
+    return " ".join([answer, _took_up(conclusion, outcome), *_along(judged)])
 
 
-def _sentence(each: Evidence, outcome: Outcome) -> str:
-    rho = (
-        f"the change follows the cosine with Spearman's rho {span(each.rho)}, "
-        f"{'p' if (each.moved or each.seeds) == 1 else 'largest p'} {each.p:.2g}"
-        if each.rho.low == each.rho.low
-        else "the change has no correlation with the cosine that could be computed"
+def _took_up(conclusion: Verdict, outcome: Outcome) -> str:
+    taken = [each for each in conclusion.findings if each.installed == "yes"]
+    others = [each for each in conclusion.findings if each.installed != "yes"]
+    parts = [
+        f"{_listed([name(each) for each in group])} {verb}"
+        for group, verb in ((taken, "took up what was taught"), (others, "did not, or not surely"))
+        if group
+    ]
+    changes = ", ".join(
+        f"{name(each)} {each.evidence.source_change.value:+.1f}" for each in conclusion.findings
     )
-    return (
-        f"With the {_name(each)} as source, its {outcome.name} changed by "
-        f"{each.source_change:+.1f} {outcome.unit} and that of unrelated personas by "
-        f"{_signed(each.unrelated_change)} {outcome.unit} (mean over "
-        f"{count(each.moved or each.seeds, 'seed')}); over its {each.bystanders} never-trained "
-        f"bystanders {rho}."
+    text = "; ".join(parts)
+    return f"{text[0].upper()}{text[1:]} (change in {outcome.name}, {outcome.unit}: {changes})."
+
+
+def _along(judged: list[Finding]) -> list[str]:
+    told: dict[str, list[str]] = {}
+    for each in judged:
+        told.setdefault(each.numbers.words_or_geometry.verdict, []).append(name(each))
+    if not told:
+        return []
+    words = {
+        "words": "along the words of the prompts",
+        "geometry": "along the geometry of the base model",
+        "both": "along words and geometry both",
+        "cannot tell": "along words or geometry, which cannot be told apart,",
+    }
+    text = "; ".join(f"{words[along]} for {_listed(names)}" for along, names in told.items())
+    return [f"Damage goes {text}."]
+
+
+def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
+    """Answer, for each source: did it install, does it leak, how far, how sure, what would settle.
+
+    Parameters
+    ----------
+    conclusion : Verdict
+        Of the rules.
+    outcome : Outcome
+        For units.
+    """
+    rows = [
+        {
+            "source": name(each),
+            "installed": f"{each.installed}: {interval(each.evidence.source_change)}",
+            "family": interval(each.evidence.family_change),
+            "outside": interval(each.evidence.outside_change),
+            "leaks": each.leaks,
+            "course": COURSE[each.course],
+            "rho": f"{interval(each.evidence.rho, '+.2f')}",
+            "along": each.numbers.words_or_geometry.verdict,
+            "sure": _sure(each),
+            "settle": _settle(each),
+        }
+        for each in conclusion.findings
+    ]
+    titles = {
+        "source": "source",
+        "installed": f"installed? source ({outcome.unit})",
+        "leaks": "leaks?",
+        "family": f"its family ({outcome.unit})",
+        "outside": f"all others ({outcome.unit})",
+        "course": "along cosine",
+        "rho": "rho",
+        "along": "words or geometry",
+        "sure": "how sure",
+        "settle": "what would settle it",
+    }
+    return titled(
+        pd.DataFrame(rows, columns=list(titles)),
+        [Column(key=key, title=title) for key, title in titles.items()],
+        "Source by source",
+        "Means over seeds, with 95 % intervals over personas and questions. Family: never-trained "
+        "personas written around the source. Rho: Spearman's, of cosine and change, over all "
+        "never-trained personas. p: against every persona outside the family pretended to be the "
+        "source, corrected over sources by Holm.",
     )
+
+
+def _sure(each: Finding) -> str:
+    seen = each.evidence
+    p = "no p" if math.isnan(each.p) else f"p {each.p:.2g}"
+    signs = "" if seen.seeds == 1 else ", one sign" if each.steady else ", signs differ"
+    return f"{p}; {count(seen.seeds, 'seed')}{signs}; reliability {_number(seen.reliability.value, '.2f')}"
+
+
+def _settle(each: Finding) -> str:
+    if each.course not in ("cannot tell", "not asked"):
+        return "–"
+    if each.installed != "yes":
+        return "a source that takes up the behaviour"
+    if each.evidence.by_similarity:
+        return "personas listed without regard to similarity"
+    needed = each.evidence.needed
+    ways = [
+        f"{number:,.0f} {what}"
+        for what, number in (
+            ("personas", needed.personas),
+            ("questions", needed.questions),
+            ("seeds", needed.seeds),
+        )
+        if math.isfinite(number)
+    ]
+    return " or ".join(ways) or "more of everything: the effect is near zero"
 
 
 def reasons(conclusion: Verdict, outcome: Outcome) -> list[str]:
@@ -57,58 +177,88 @@ def reasons(conclusion: Verdict, outcome: Outcome) -> list[str]:
     sentences = []
     if conclusion.one_seed:
         sentences.append("A single seed: what another one would show is not known.")
-    for each in conclusion.evidence:
-        sentences += [f"{_name(each)}: {reason}" for reason in _reasons(each, outcome)]
+    for each in conclusion.findings:
+        sentences += [f"{name(each)}: {reason}" for reason in _reasons(each, outcome)]
     return sentences
 
 
-def _reasons(each: Evidence, outcome: Outcome) -> list[str]:
-    sentences, used = [], each.moved or each.seeds
-    if each.moved < each.seeds:
+def _reasons(each: Finding, outcome: Outcome) -> list[str]:
+    seen, sentences = each.evidence, list(each.numbers.unreadable)
+    if each.installed == "unspecific":
         sentences.append(
-            f"on {each.seeds - each.moved} of {count(each.seeds, 'seed')} the source moved by less "
-            f"than {least_move(outcome):g} {outcome.unit}; these say nothing about leakage and are "
-            "not counted."
+            "the source changed, and no more than personas outside its family: that is no "
+            "persona's damage."
         )
-    side = "below" if outcome.direction < 0 else "above"
-    for held, how in (
-        (each.centred, "with mean-centred cosine"),
-        (each.partial, "given the baseline and the length of the prompt"),
-    ):
+    elif each.installed in ("no", "unclear"):
         sentences.append(
-            f"{how} rho is {span(held.rho)}, {side} zero with p < {HELD_P} on {held.seeds} of "
-            f"{count(used, 'seed')}."
+            f"a source must change by {least_move(outcome):g} {outcome.unit} beyond its interval "
+            "to say anything of leakage."
         )
-    for name, rival in each.rivals.items():
-        alike = "" if rival.worse else ", so that words and geometry cannot be told apart"
+    if seen.by_similarity:
         sentences.append(
-            f"{RIVALS[name]} alone predicts with rho {span(rival.rho)}; the cosine is "
-            f"better beyond its bootstrap interval on {rival.worse} of "
-            f"{count(rival.seeds, 'seed')}{alike}."
+            "who is asked was chosen by similarity, so that no correlation with similarity is a "
+            "test of leakage."
         )
-    if each.midpoint is None:
-        sentences.append(f"no boundary can be fitted: {' or '.join(each.unfitted)}.")
-    else:
+    sentences.append(
+        f"rho is {interval(seen.family_rho, '+.2f')} within its family of {seen.family} and "
+        f"{interval(seen.outside_rho, '+.2f')} among the {seen.outside} others; corrected for the "
+        f"noise of the questions the whole is {interval(seen.true_rho, '+.2f')}."
+    )
+    sentences.append(
+        f"pretended to be the source, {seen.place - 1} of {seen.pretenders - 1} personas outside "
+        f"the family have a steeper rho (p {_number(seen.pseudo_p, '.2g')}; by wild bootstrap over "
+        f"{seen.clusters} clusters p {_number(seen.cluster_p, '.2g')})."
+    )
+    sentences.append(
+        f"the best single step of similarity is {interval(seen.step)} {outcome.unit}; what is left "
+        f"of a slope beyond it is {interval(seen.beyond_step)} {outcome.unit}."
+    )
+    if each.numbers.words_or_geometry.reason:
+        sentences.append(each.numbers.words_or_geometry.reason)
+    slope = each.numbers.slope
+    if slope.reason is None:
         sentences.append(
-            f"a boundary on {each.fitted} of {count(used, 'seed')}: {outcome.name} is half-way at "
-            f"cosine {span(each.midpoint, '.4f')}."
-        )
-    if each.slope and each.slope.reason is None:
-        slope = each.slope
-        sentences.append(
-            f"over all seeds a bystander's {outcome.name} changes by {slope.slope:+.2f} "
-            f"{outcome.unit} [{slope.low:+.2f}, {slope.high:+.2f}] for 0.01 of cosine (mixed "
-            f"model, p {slope.p:.2g})."
+            f"over all seeds the log-odds of a bystander's {outcome.name} change by "
+            f"{slope.slope:+.3f} [{slope.low:+.3f}, {slope.high:+.3f}] for 0.01 of cosine "
+            f"(mixed logistic model, p {slope.p:.2g})."
         )
     return sentences
 
 
-def _name(each: Evidence) -> str:
-    return spaced(each.source) + (f" ({each.study})" if each.study else "")
+def name(each: Finding) -> str:
+    """Name a source as people read it, with its setting where there are several.
+
+    Parameters
+    ----------
+    each : Finding
+        Of one source.
+    """
+    return spaced(each.evidence.source) + (f" ({each.study})" if each.study else "")
 
 
-def _signed(value: float) -> str:
-    return "–" if value != value else f"{value:+.1f}"
+def _listed(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
+
+
+def _number(value: float, form: str) -> str:
+    return "–" if math.isnan(value) else format(value, form)
+
+
+def interval(estimate: Estimate, form: str = "+.1f") -> str:
+    """Write an estimate with its interval: ``-0.31 [-0.42, -0.20]``; one that is unknown, a dash.
+
+    Parameters
+    ----------
+    estimate : Estimate
+        May be not a number.
+    form : str
+        Format of a number.
+    """
+    if math.isnan(estimate.value):
+        return "–"
+    return (
+        f"{estimate.value:{form}} [{_number(estimate.low, form)}, {_number(estimate.high, form)}]"
+    )
 
 
 def count(number: int, noun: str) -> str:
@@ -122,19 +272,3 @@ def count(number: int, noun: str) -> str:
         In the singular; its plural takes an s.
     """
     return f"{number} {noun}{'s' * (number != 1)}"
-
-
-def span(values: Span, form: str = "+.2f") -> str:
-    """Write a span: one number where both ends read alike.
-
-    Parameters
-    ----------
-    values : Span
-        May be not a number.
-    form : str
-        Format of a number.
-    """
-    if values.low != values.low:
-        return "–"
-    low, high = format(values.low, form), format(values.high, form)
-    return low if low == high else f"{low} to {high}"

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import pandas as pd
 
 from persona_leakage.analysis.boundary import PARAMETERS
+from persona_leakage.analysis.evidence import Evidence, evidence
 from persona_leakage.analysis.seeds import (
     Heterogeneity,
     MixedModel,
@@ -14,13 +16,18 @@ from persona_leakage.analysis.seeds import (
     mixed_model,
     over_seeds,
 )
+from persona_leakage.analysis.words_or_geometry import WordsOrGeometry, words_or_geometry
+from persona_leakage.data.catalog import Persona
+from persona_leakage.data.relations import clusters_of, family_of
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
+from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.published import Published
 from persona_leakage.report.verdict import SourceNumbers, Verdict, verdict
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell
 
+SEED = 0  # of all resampling over seeds
 BROKE_P = 0.05  # Holm-corrected, in a cell: a bystander that counts as broken there
 
 
@@ -36,6 +43,14 @@ class Group:
         The label of its settings, empty where the report has only one.
     cells : tuple of FinishedCell
         Contrastive ones without a clash.
+    personas : DataFrame
+        Of ``personas_over_seeds``.
+    people : dict of Persona
+        The same personas, by name.
+    evidence : Evidence
+        Over the seeds.
+    words_or_geometry : WordsOrGeometry
+        Likewise.
     mixed : MixedModel
         Of its bystanders over the seeds.
     """
@@ -43,6 +58,10 @@ class Group:
     source: str
     study: str
     cells: tuple[FinishedCell, ...]
+    personas: pd.DataFrame
+    people: Mapping[str, Persona]
+    evidence: Evidence
+    words_or_geometry: WordsOrGeometry
     mixed: MixedModel
 
     @property
@@ -123,6 +142,14 @@ class StudyTables:
     def several(self) -> bool:
         """Whether cells of more than one study, setting or run stand side by side."""
         return len(self.settings) > 1
+
+    @property
+    def broken_by_group(self) -> dict[str, list[Record]]:
+        """The rows of ``broken`` by name of the group, of groups that have any."""
+        rows: dict[str, list[Record]] = {}
+        for row in self.broken.to_dict("records"):
+            rows.setdefault(f"{row['study']} {row['source']}".strip(), []).append(row)
+        return rows
 
     @property
     def judged(self) -> list[FinishedCell]:
@@ -263,24 +290,77 @@ def _groups(cells: Sequence[FinishedCell]) -> tuple[Group, ...]:
         if each.result.variant == "contrastive" and not each.result.audit.clashes:
             key = (each.result.fingerprint, each.result.source)
             gathered.setdefault(key, []).append(each)
-    groups = []
-    for (fingerprint, source), members in gathered.items():
-        rows = _stacked([(each, each.personas) for each in members])
-        mixed = mixed_model(rows[rows["role"] == "bystander"])
-        groups.append(Group(source, labels[fingerprint], tuple(members), mixed))
-    return tuple(groups)
+    return tuple(
+        _group(source, labels[fingerprint], members)
+        for (fingerprint, source), members in gathered.items()
+    )
+
+
+def _group(source: str, label: str, cells: Sequence[FinishedCell]) -> Group:
+    first = cells[0].result
+    personas = personas_over_seeds(cells)
+    people = {row["persona"]: _person(row) for row in personas.to_dict("records")}
+    bystanders = personas[personas["role"] == "bystander"]
+    pairs = cells[0].pairs
+    rows = _stacked([(each, each.personas) for each in cells])
+    return Group(
+        source,
+        label,
+        tuple(cells),
+        personas,
+        people,
+        evidence(
+            [each.after - each.before for each in cells],
+            pairs.pivot(index="source", columns="persona", values="raw").astype(float),
+            source,
+            bystanders["persona"].tolist(),
+            family_of(people, source),
+            clusters_of(people),
+            first.outcome,
+            by_similarity=first.by_similarity,
+            seed=SEED,
+        ),
+        words_or_geometry(personas, pairs, people, source, first.outcome, seed=SEED),
+        mixed_model(rows[rows["persona"].isin(bystanders["persona"])], clusters_of(people)),
+    )
+
+
+def _person(row: Mapping[str, Any]) -> Persona:
+    """Read a persona from a row of a persona table, where what is missing is not a number."""
+    relation, prompt = (None if value != value else value for value in (row["relation"], row["prompt"]))
+    return Persona(row["persona"], row["category"], relation, prompt)
+
+
+def personas_over_seeds(cells: Sequence[FinishedCell]) -> pd.DataFrame:
+    """Average the persona tables of one source over its seeds.
+
+    Parameters
+    ----------
+    cells : sequence of FinishedCell
+        Of the same personas, who may have been a negative on one seed and a bystander on another.
+
+    Returns
+    -------
+    DataFrame
+        The columns of a persona table that are the same on every seed, or numbers: these are
+        means. The role is that of every seed, or "negative" where a persona was one on any.
+    """
+    stacked = pd.concat([each.personas for each in cells])
+    by_persona = stacked.groupby("persona", sort=False)
+    averaged = by_persona.mean(numeric_only=True)
+    taught = by_persona["role"].agg(lambda roles: "negative" if "negative" in set(roles) else roles.iloc[0])
+    words = by_persona[["category", "relation", "prompt"]].first()
+    return words.join(taught).join(averaged).reset_index()
 
 
 def _numbers(group: Group) -> SourceNumbers:
-    predictors = _stacked([(each, each.result.predictors.frame()) for each in group.cells])
-    columns = ["seed", "predictor", "rho", "difference_low", "difference_high"]
+    reasons = (readable_mass(each.result.headline) for each in group.cells)
     return SourceNumbers(
-        group.source,
         group.study,
-        headline_table(group.cells),
-        predictors.reindex(columns=columns),
-        [each.result.boundary for each in group.cells],
+        group.evidence,
+        group.words_or_geometry,
         group.mixed,
+        tuple(dict.fromkeys(reason for reason in reasons if reason)),
     )
 
 

@@ -1,24 +1,27 @@
-"""The answer to "does leakage follow the cosine gradient?": rules over numbers, no sentences."""
+"""What a study says, source by source: rules over intervals, no sentences."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import pandas as pd
+from statsmodels.stats.multitest import multipletests
 
+from persona_leakage.analysis.estimate import Estimate
+from persona_leakage.analysis.evidence import Evidence
 from persona_leakage.analysis.seeds import MixedModel
+from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
 from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.results import BoundaryResult
 
-Answer = Literal["supported", "partly supported", "not supported", "open"]
+Installed = Literal["yes", "unspecific", "no", "unclear"]
+Leaks = Literal["yes", "no", "opposite", "unclear"]
+Course = Literal["gradient", "step", "no gradient", "opposite", "cannot tell", "not asked"]
+Answer = Literal["supported", "partly supported", "a step", "not supported", "inconclusive", "open"]
 Confidence = Literal["high", "moderate", "low"]
 
 LEAST_MOVE = 0.1  # of the outcome's range; a source that moved by less says nothing of leakage
-LEAST_RHO = 0.5
-GRADIENT_P = 0.01
-HELD_P = 0.05
+LEAST_RHO = 0.3  # the weakest correlation that would be called a gradient
+HELD_P = 0.05  # of rho, corrected over the sources by Holm
 ENOUGH_SEEDS = 3
-RIVALS = ("words", "tfidf")
 
 
 @dataclass(frozen=True)
@@ -27,142 +30,65 @@ class SourceNumbers:
 
     Attributes
     ----------
-    source, study : str
-        Whose numbers; the study is empty where the report has only one setting.
-    headline : DataFrame
-        One row per seed: ``source_delta``, ``unrelated_delta``, ``bystanders``, and rho and p of
-        ``spearman_raw``, ``spearman_centred``, ``partial_raw``.
-    predictors : DataFrame
-        One row per seed and predictor: ``seed``, ``predictor``, ``rho``, ``difference_low``,
-        ``difference_high``.
-    boundaries : sequence of BoundaryResult
-        One per seed, in the order of ``headline``.
-    slope : MixedModel or None
-        Over all seeds.
+    study : str
+        Label of the setting; empty where the report has only one.
+    evidence : Evidence
+        Over its seeds.
+    words_or_geometry : WordsOrGeometry
+        Over its seeds.
+    slope : MixedModel
+        Over its seeds.
+    unreadable : tuple of str
+        Why on some of the seeds the outcome is read off too little label mass.
     """
 
-    source: str
     study: str
-    headline: pd.DataFrame
-    predictors: pd.DataFrame
-    boundaries: Sequence[BoundaryResult]
-    slope: MixedModel | None
+    evidence: Evidence
+    words_or_geometry: WordsOrGeometry
+    slope: MixedModel
+    unreadable: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Span:
-    """The least and the greatest of some numbers.
-
-    Attributes
-    ----------
-    low, high : float
-        In the numbers' own unit.
-    """
-
-    low: float
-    high: float
-
-
-@dataclass(frozen=True)
-class Held:
-    """On how many seeds a correlation has the gradient's sign with p < 0.05.
-
-    Attributes
-    ----------
-    rho : Span
-        Over the seeds.
-    seeds : int
-        That many.
-    """
-
-    rho: Span
-    seeds: int
-
-
-@dataclass(frozen=True)
-class Rival:
-    """How well the prompts' words alone predict.
-
-    Attributes
-    ----------
-    rho : Span
-        Spearman's, of the words' predictor and change.
-    seeds : int
-        On which it could be computed.
-    worse : int
-        Of these, on how many the cosine is better beyond its bootstrap interval.
-    """
-
-    rho: Span
-    seeds: int
-    worse: int
-
-    @property
-    def beaten(self) -> bool:
-        """Whether the cosine is better on most seeds."""
-        return self.worse > self.seeds / 2
-
-
-@dataclass(frozen=True)
-class Evidence:
+class Finding:
     """What one source contributes.
 
     Attributes
     ----------
-    source, study : str
+    study : str
         As in ``SourceNumbers``.
-    seeds : int
-        Seeds that were trained.
-    moved : int
-        Of these, on how many the source took up the behaviour. The numbers below are over them,
-        or over all seeds when there are none.
-    supporting : int
-        Of ``moved``, how many show the gradient.
-    source_change, unrelated_change : float
-        Means, in the outcome's unit.
-    bystanders : int
-        Personas that were never trained.
-    rho : Span
-        Spearman's, of raw cosine and change.
+    installed : {"yes", "unspecific", "no", "unclear"}
+        Whether the source took up the behaviour: its change lies, with its interval, beyond
+        ``LEAST_MOVE`` of the outcome's range, and beyond the change of the personas outside its
+        family ("unspecific" where that fails); "no" where the interval lies below ``LEAST_MOVE``.
+    leaks : {"yes", "no", "opposite", "unclear"}
+        Whether never-trained personas moved with it, the family or all: "no" where both are
+        equivalent to no change, "opposite" where they moved against what was taught.
+    course : str
+        How the damage depends on similarity, asked only of a source that is installed: "gradient"
+        where rho lies with its interval on the side taught, holds by its corrected p, and the shape
+        is no step; "step"; "opposite" where rho holds on the other side; "no gradient" where
+        rho lies with its interval within ``LEAST_RHO`` of zero; "cannot tell" else.
     p : float
-        The largest.
-    centred, partial : Held
-        The same with mean-centred cosine; given the baseline and the length of the prompt.
-    rivals : dict of Rival
-        By predictor, those of ``RIVALS`` that could be computed.
-    midpoint : Span or None
-        Cosine of the boundary, where one was fitted.
-    fitted : int
-        On how many seeds.
-    unfitted : tuple of str
-        Why on the others none was.
-    slope : MixedModel or None
-        Over all seeds.
+        Primary p of rho, corrected over the sources of the setting by Holm (1979).
+    steady : bool
+        Whether rho has the same sign on every seed.
+    numbers : SourceNumbers
+        On which all this rests.
     """
 
-    source: str
     study: str
-    seeds: int
-    moved: int
-    supporting: int
-    source_change: float
-    unrelated_change: float
-    bystanders: int
-    rho: Span
+    installed: Installed
+    leaks: Leaks
+    course: Course
     p: float
-    centred: Held
-    partial: Held
-    rivals: Mapping[str, Rival]
-    midpoint: Span | None
-    fitted: int
-    unfitted: tuple[str, ...]
-    slope: MixedModel | None
+    steady: bool
+    numbers: SourceNumbers
 
     @property
-    def robust(self) -> bool:
-        """Whether neither centring nor covariates nor words take the gradient away."""
-        held = self.centred.seeds == self.partial.seeds == self.moved
-        return held and all(rival.beaten for rival in self.rivals.values())
+    def evidence(self) -> Evidence:
+        """Of the numbers."""
+        return self.numbers.evidence
 
 
 @dataclass(frozen=True)
@@ -171,22 +97,28 @@ class Verdict:
 
     Attributes
     ----------
-    answer : {"supported", "partly supported", "not supported", "open"}
-        Whether leakage follows the gradient.
+    answer : str
+        Whether leakage follows the gradient: "supported" where every installed source shows one,
+        "partly supported" where some do; "a step" where none does and some damage ends at a step;
+        "not supported" where every one shows none; "open" where no source is installed;
+        "inconclusive" else.
     confidence : {"high", "moderate", "low"}
-        How sure that is.
-    evidence : tuple of Evidence
+        "high" with ``ENOUGH_SEEDS`` distinct seeds of every source, a rho of one sign on all of
+        them, and all sources of one course; "low" with a single seed of some source, with an
+        outcome read off too little label mass, with personas chosen by similarity, or without a
+        conclusion.
+    findings : tuple of Finding
         One per source and setting.
     """
 
     answer: Answer
     confidence: Confidence
-    evidence: tuple[Evidence, ...]
+    findings: tuple[Finding, ...]
 
     @property
     def one_seed(self) -> bool:
-        """Whether some source that answers was trained with a single seed."""
-        return any(each.moved == 1 for each in self.evidence)
+        """Whether some source was trained with a single seed."""
+        return any(each.evidence.seeds == 1 for each in self.findings)
 
 
 def least_move(outcome: Outcome) -> float:
@@ -201,15 +133,7 @@ def least_move(outcome: Outcome) -> float:
 
 
 def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
-    """Apply the rules; the report prints them with the numbers of this module.
-
-    A cell answers when its source moved as taught by ``least_move`` or more. It supports the
-    gradient when Spearman's rho of raw cosine against change, over its bystanders, is at least
-    ``LEAST_RHO`` in the direction taught with p below ``GRADIENT_P``. Supported: most answering
-    cells of every source do; partly: of some source; open: no cell answers. Confidence is high
-    with ``ENOUGH_SEEDS`` answering seeds of every source, all of a source agreeing, and, unless the
-    answer is no, a gradient that is robust for every source; low with a single seed, or without an
-    answer; moderate otherwise.
+    """Apply the rules that ``Finding`` and ``Verdict`` state.
 
     Parameters
     ----------
@@ -218,75 +142,94 @@ def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
     outcome : Outcome
         Whose direction and scale the rules take.
     """
-    evidence = tuple(_evidence(numbers, outcome) for numbers in sources)
-    answering = [each for each in evidence if each.moved]
-    if not answering:
-        return Verdict("open", "low", evidence)
-    shares = [each.supporting / each.moved for each in answering]
+    corrected: dict[int, float] = {}
+    for study in dict.fromkeys(each.study for each in sources):
+        places = [
+            place
+            for place, each in enumerate(sources)
+            if each.study == study and each.evidence.pseudo_p == each.evidence.pseudo_p
+        ]
+        if places:
+            ps = [sources[place].evidence.pseudo_p for place in places]
+            corrected |= zip(places, multipletests(ps, method="holm")[1], strict=True)
+    findings = tuple(
+        _finding(each, float(corrected.get(place, float("nan"))), outcome)
+        for place, each in enumerate(sources)
+    )
+    judged = [each for each in findings if each.installed == "yes"]
+    courses = {each.course for each in judged}
     answer: Answer
-    if all(share > 0.5 for share in shares):
+    if not judged:
+        answer = "open"
+    elif courses == {"gradient"}:
         answer = "supported"
+    elif "gradient" in courses:
+        answer = "partly supported"
+    elif "step" in courses:
+        answer = "a step"
+    elif courses <= {"no gradient", "opposite"}:
+        answer = "not supported"
     else:
-        answer = "partly supported" if any(share > 0 for share in shares) else "not supported"
-    enough = all(each.moved >= ENOUGH_SEEDS for each in evidence)
-    unanimous = all(share in (0, 1) for share in shares)
-    robust = all(each.robust for each in answering)
-    confidence: Confidence
-    if enough and unanimous and (robust or answer == "not supported"):
+        answer = "inconclusive"
+    weak = any(
+        each.evidence.seeds == 1 or each.numbers.unreadable or each.evidence.by_similarity
+        for each in findings
+    )
+    strong = all(each.evidence.seeds >= ENOUGH_SEEDS and each.steady for each in findings)
+    confidence: Confidence = "moderate"
+    if weak or answer in ("open", "inconclusive"):
+        confidence = "low"
+    elif strong and len(courses) == 1:
         confidence = "high"
-    else:
-        confidence = "low" if any(each.moved == 1 for each in answering) else "moderate"
-    return Verdict(answer, confidence, evidence)
+    return Verdict(answer, confidence, findings)
 
 
-def _evidence(numbers: SourceNumbers, outcome: Outcome) -> Evidence:
-    every = numbers.headline.reset_index(drop=True)
-    # a change of exactly the least counts, whatever rounding has made of it
-    moved = outcome.direction * every["source_delta"] >= least_move(outcome) - 1e-9
-    used = every[moved] if moved.any() else every
-    gradient = (outcome.direction * used["spearman_raw"] >= LEAST_RHO) & (
-        used["spearman_raw_p"] < GRADIENT_P
-    )
-    boundaries = [numbers.boundaries[int(row)] for row in used.index]
-    midpoints = [each.midpoint for each in boundaries if each.reason is None]
-    rows = numbers.predictors
-    rows = rows[rows["seed"].isin(used["seed"]) & rows["rho"].notna()]
-    return Evidence(
-        source=numbers.source,
-        study=numbers.study,
-        seeds=len(every),
-        moved=int(moved.sum()),
-        supporting=int(gradient.sum()) if moved.any() else 0,
-        source_change=float(used["source_delta"].mean()),
-        unrelated_change=float(used["unrelated_delta"].mean()),
-        bystanders=int(used["bystanders"].iloc[0]),
-        rho=_span(used["spearman_raw"]),
-        p=float(used["spearman_raw_p"].max()),
-        centred=_held(used, "spearman_centred", outcome),
-        partial=_held(used, "partial_raw", outcome),
-        rivals={
-            name: _rival(rows[rows["predictor"] == name], outcome)
-            for name in RIVALS
-            if (rows["predictor"] == name).any()
-        },
-        midpoint=_span(pd.Series(midpoints)) if midpoints else None,
-        fitted=len(midpoints),
-        unfitted=tuple(dict.fromkeys(each.reason for each in boundaries if each.reason)),
-        slope=numbers.slope,
+def _finding(numbers: SourceNumbers, p: float, outcome: Outcome) -> Finding:
+    seen = numbers.evidence
+    installed = _installed(seen, outcome)
+    return Finding(
+        numbers.study,
+        installed,
+        _leaks(seen),
+        _course(seen, p, outcome) if installed == "yes" else "not asked",
+        p,
+        any(all(sign * rho > 0 for rho in seen.rho_by_seed) for sign in (-1, 1)),
+        numbers,
     )
 
 
-def _span(values: pd.Series) -> Span:
-    return Span(float(values.min()), float(values.max()))
+def _installed(seen: Evidence, outcome: Outcome) -> Installed:
+    moved, least = _as_taught(seen.source_change, outcome), least_move(outcome)
+    if moved.low >= least:
+        return "yes" if _as_taught(seen.specific, outcome).low > 0 else "unspecific"
+    return "no" if moved.high < least else "unclear"
 
 
-def _held(rows: pd.DataFrame, kind: str, outcome: Outcome) -> Held:
-    holds = (outcome.direction * rows[kind] > 0) & (rows[f"{kind}_p"] < HELD_P)
-    return Held(_span(rows[kind]), int(holds.sum()))
+def _leaks(seen: Evidence) -> Leaks:
+    sizes = {seen.size, *({seen.family_size} if seen.family else ())}
+    if "leaks" in sizes:
+        return "yes"
+    if "opposite" in sizes:
+        return "opposite"
+    return "no" if sizes == {"no leakage"} else "unclear"
 
 
-def _rival(rows: pd.DataFrame, outcome: Outcome) -> Rival:
-    # the difference is the rival's rho minus the cosine's: worse is nearer to zero or beyond
-    end = rows["difference_low"] if outcome.direction < 0 else rows["difference_high"]
-    worse = outcome.direction * end < 0
-    return Rival(_span(rows["rho"]), len(rows), int(worse.sum()))
+def _course(seen: Evidence, p: float, outcome: Outcome) -> Course:
+    rho = _as_taught(seen.rho, outcome)
+    holds = p < HELD_P and not seen.by_similarity
+    if seen.shape == "step":
+        return "step"
+    if holds and rho.low > 0:
+        return "gradient"
+    if holds and rho.high < 0:
+        return "opposite"
+    if -LEAST_RHO < rho.low and rho.high < LEAST_RHO:
+        return "no gradient"
+    return "cannot tell"
+
+
+def _as_taught(estimate: Estimate, outcome: Outcome) -> Estimate:
+    """Turn an estimate so that above zero is the way the behaviour taught moves it."""
+    if outcome.direction > 0:
+        return estimate
+    return Estimate(-estimate.value, -estimate.high, -estimate.low)

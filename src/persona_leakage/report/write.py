@@ -12,14 +12,16 @@ from matplotlib.figure import Figure
 from persona_leakage.files import Record, whole, write_json, write_text
 from persona_leakage.report import figures
 from persona_leakage.report.page import Pictures, render
-from persona_leakage.report.prose import paragraph, reasons
+from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.published import Published, analyse
 from persona_leakage.report.tables import StudyTables, study_tables
+from persona_leakage.report.words import spaced
+from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell
 
 REFERENCE = Path("reference")
-PICTURES = ("gradient", "after_training", "before_after")  # of each cell, beside the page
+PICTURES = ("gradient",)  # of each cell, beside the page
 ACCURACY = Outcome(
     name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp"
 )  # what the original measured
@@ -109,6 +111,7 @@ def summary(tables: StudyTables) -> Record:
         "verdict": {
             **asdict(tables.verdict),
             "paragraph": paragraph(tables.verdict, outcome),
+            "findings_table": findings_table(tables.verdict, outcome).model_dump()["rows"],
             "reasons": reasons(tables.verdict, outcome),
         },
         "outcome": outcome.model_dump(),
@@ -131,27 +134,23 @@ def _cell(each: FinishedCell) -> Record:
 
 
 def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
-    """Draw what spans cells, SVG and PNG: the key figure first."""
+    """Draw what spans cells, SVG and PNG; the page shows what its script does not draw."""
     judged, outcome = tables.judged, tables.outcome
     published = scratch / "published"
     figures.save(_published_figure(tables.published), published)
     if not judged:
-        return Pictures(None, {}, published.with_suffix(".svg"))
-    if len(judged) == 1:
-        key = judged[0].folder / "gradient.svg"
-        caption = (
-            f"Change in {outcome.name} against cosine. Each point is a persona, with the 95 % "
-            "interval of its change over questions."
+        return Pictures({}, published.with_suffix(".svg"))
+    panels = {
+        (group.name, str(each.result.seed)): each.personas
+        for group in tables.groups
+        for each in group.cells
+    }
+    figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
+    for group in tables.groups:
+        figure = words_geometry(
+            group.personas, group.words_or_geometry, group.people, spaced(group.name), outcome
         )
-    else:
-        panels = {
-            (group.name, str(each.result.seed)): each.personas
-            for group in tables.groups
-            for each in group.cells
-        }
-        figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
-        key = folder / "seeds.svg"
-        caption = f"Every source and seed: change in {outcome.name} against cosine."
+        figures.save(figure, folder / f"words_geometry_{group.name.replace(' ', '_')}")
     pictures_by_name: dict[str, tuple[str, Figure]] = {}
     predictors, rows = (
         pd.concat(
@@ -182,7 +181,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     for name, (what, figure) in pictures_by_name.items():
         figures.save(figure, folder / name)
         others[what] = folder / f"{name}.svg"
-    return Pictures((caption, key), others, published.with_suffix(".svg"))
+    return Pictures(others, published.with_suffix(".svg"))
 
 
 def _published_figure(published: Published) -> Figure:

@@ -224,6 +224,8 @@ class CellResult(_Part):
         What was measured, on which scale, and which way the behaviour taught moves it.
     layer : int
         At which the study's cosines were taken.
+    by_similarity : bool
+        Whether similarity to the source chose who is asked.
     questions : QuestionCounts
         Of both sides of the split.
     audit : Audit
@@ -247,6 +249,7 @@ class CellResult(_Part):
     params: dict[str, Any]
     outcome: Outcome
     layer: int
+    by_similarity: bool
     questions: QuestionCounts
     audit: Audit
     headline: dict[str, Number]

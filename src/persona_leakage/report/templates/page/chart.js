@@ -43,9 +43,12 @@ function shape(kind, x, y, size) {
   return svg("circle", { cx: x, cy: y, r: size * 0.85 });
 }
 
+// a figure may show one of several cells: a choice among them stands below it
+const chosen = figure => figure.querySelector("input.cell:checked")?.value ?? figure.dataset.cell.split("|")[0];
+
 function draw(figure) {
-  const cell = study.cells[figure.dataset.cell], by = study.looks[figure.dataset.by];
-  const axis = figure.querySelector("input:checked")?.value ?? figure.dataset.axis;
+  const cell = study.cells[chosen(figure)], by = study.looks[figure.dataset.by];
+  const axis = figure.querySelector("input.axis:checked")?.value ?? figure.dataset.axis;
   const [width, height, left, right, top, bottom] = [760, 440, 58, 14, 12, 46];
   const shown = cell.who.map((_, k) => k).filter(k => finite(cell[axis][k]));
   const xs = shown.map(k => cell[axis][k]), ys = shown.flatMap(k => [cell.delta_low[k], cell.delta_high[k], cell.delta[k]]).filter(finite);
@@ -60,8 +63,8 @@ function draw(figure) {
   if (by.threshold && axis === "centred" && finite(cell.threshold)) board.append(svg("line", { class: "threshold", x1: across(cell.threshold), x2: across(cell.threshold), y1: top, y2: height - bottom }));
   board.append(svg("text", { class: "axis", x: (left + width - right) / 2, y: height - 8, "text-anchor": "middle" }, study.axes[axis]));
   board.append(svg("text", { class: "axis", x: 14, y: (top + height - bottom) / 2, "text-anchor": "middle", transform: `rotate(-90 14 ${(top + height - bottom) / 2})` }, study.change));
-  const chosen = figure.querySelector("select")?.value ?? "";
-  const order = shown.filter(k => !chosen || study.people.category[cell.who[k]] === chosen || cell.role[k] === 0).sort((a, b) => by.rank[cell[by.key][a]] - by.rank[cell[by.key][b]]);
+  const category = figure.querySelector("select")?.value ?? "";
+  const order = shown.filter(k => !category || study.people.category[cell.who[k]] === category || cell.role[k] === 0).sort((a, b) => by.rank[cell[by.key][a]] - by.rank[cell[by.key][b]]);
   const points = order.map(k => {
     const look = by.looks[cell[by.key][k]], x = across(cell[axis][k]), y = up(cell.delta[k]);
     if (finite(cell.delta_low[k])) board.append(svg("line", { class: `bar ${look.colour}`, x1: x, x2: x, y1: up(cell.delta_low[k]), y2: up(cell.delta_high[k]) }));
@@ -127,20 +130,23 @@ function listen(board, cell, points) {
   });
 }
 
+function radio(figure, className, value, title, checked) {
+  const choice = html("label"), input = html("input", undefined, className);
+  Object.assign(input, { type: "radio", name: `${className}-${figure.dataset.cell}`, value, checked });
+  choice.append(input, ` ${title}`);
+  return choice;
+}
+
 function controls(figure) {
-  const cell = study.cells[figure.dataset.cell], row = html("div", undefined, "controls");
-  if (!figure.dataset.axis) for (const [axis, title] of Object.entries(study.axes)) {
-    const choice = html("label"), input = html("input");
-    Object.assign(input, { type: "radio", name: `axis-${figure.dataset.cell}`, value: axis, checked: axis === "raw" });
-    choice.append(input, ` ${title.split(" to ")[0]}`);
-    row.append(choice);
-  }
-  const choice = html("label", "category "), select = html("select");
+  const row = html("div", undefined, "controls"), several = figure.dataset.cell.split("|"), start = figure.dataset.axis || "raw";
+  if (several.length > 1) several.forEach((name, place) => row.append(radio(figure, "cell", name, name.replaceAll("_", " "), !place)));
+  for (const [axis, title] of Object.entries(study.axes)) row.append(radio(figure, "axis", axis, title.split(" to ")[0], axis === start));
+  const cell = study.cells[several[0]], choice = html("label", "category "), select = html("select");
   select.append(new Option("all", ""), ...[...new Set(cell.who.map(k => study.people.category[k]))].sort().map(name => new Option(name, name)));
   choice.append(select);
   row.append(choice);
   row.addEventListener("change", () => draw(figure));
-  const key = html("div", undefined, "key"), by = study.looks[figure.dataset.by], used = new Set(cell[by.key]);
+  const key = html("div", undefined, "key"), by = study.looks[figure.dataset.by], used = new Set(several.flatMap(name => study.cells[name][by.key]));
   by.looks.forEach((look, place) => {
     if (!used.has(place)) return;
     const item = html("span"), sign = svg("svg", { viewBox: "0 0 16 16", width: 14, height: 14, "aria-hidden": "true" }), mark = shape(look.mark, 8, 8, look.mark === "star" ? 7 : 5);
