@@ -3,13 +3,24 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+from scipy import stats
 
-from persona_leakage.analysis.equivalence import Size
+from persona_leakage.analysis import two_way
+from persona_leakage.analysis.checks import refuse_unknown
+from persona_leakage.analysis.clustered import wild_cluster_p
+from persona_leakage.analysis.equivalence import Size, size_of
 from persona_leakage.analysis.estimate import Estimate
-from persona_leakage.analysis.settle import Needed
-from persona_leakage.analysis.shape import Shape
+from persona_leakage.analysis.pseudo_source import pseudo_source
+from persona_leakage.analysis.ranks import Floats, constant, levels
+from persona_leakage.analysis.settle import Needed, components, needed
+from persona_leakage.analysis.shape import FAMILY, OUTSIDE, Shape, shape_of
+from persona_leakage.errors import InputError
 from persona_leakage.study.outcome import Outcome
+
+BOTH = (FAMILY, OUTSIDE)
+GEOMETRY = "run `dvc repro geometry`"
 
 
 @dataclass(frozen=True)
@@ -38,8 +49,8 @@ class Evidence:
         The source's change minus the mean of the others outside its family.
     size, family_size : str
         Of the bystanders' mean change, and the family's: "no leakage" when equivalent to none (90 %
-        interval within 5 % of the outcome's range), "leaks" or "opposite" when the 95 % interval
-        excludes zero in, or against, the taught direction, "inconclusive" else.
+        interval within 5 % of the outcome's range), "leaks" or "opposite" when that interval lies
+        beyond this margin in, or against, the taught direction, "inconclusive" else.
     rho, family_rho, outside_rho : Estimate
         Over all bystanders, the family, and the others. Not a number below five of them.
     rho_by_seed : tuple of float
@@ -61,11 +72,13 @@ class Evidence:
         Of personas, over which that is robust.
     shape : str
         "none", "step" (the family changed, and not by nearness), "gradient", or "cannot tell".
+    between : Estimate
+        The family's mean change minus that of the others.
     step : Estimate
-        Change at the best single step of similarity: beyond it minus before it.
-    beyond_step : Estimate
-        Slope that is left within both sides of the steps, as a change over the whole range of
-        ranks.
+        Within the family: change at the best single step of similarity, nearer minus farther side.
+    beyond_step, outside_beyond_step : Estimate
+        Slope left within both sides of that step, as a change over the group's whole range of
+        ranks: of the family, and of the others beyond the best step among them.
     needed : Needed
         What would settle it, at a power of .9.
     """
@@ -96,8 +109,10 @@ class Evidence:
     cluster_p: float
     clusters: int
     shape: Shape
+    between: Estimate
     step: Estimate
     beyond_step: Estimate
+    outside_beyond_step: Estimate
     needed: Needed
 
 
@@ -145,4 +160,103 @@ def evidence(
     InputError
         A change or a similarity is missing or not a number; names the persona.
     """
-    raise NotImplementedError
+    bystanders = [name for name in bystanders if name != source]
+    asked = [source, *bystanders]
+    tables = [
+        table.reindex(index=pd.Index(asked), columns=changes[0].columns).to_numpy(float)
+        for table in changes
+    ]
+    for table in tables:
+        refuse_unknown(table, asked, "the change", "run `dvc repro evaluate`")
+    square = similarity.reindex(index=similarity.index, columns=similarity.index)
+    refuse_unknown(square.to_numpy(float), list(square.index), "a similarity", GEOMETRY)
+    if missing := [name for name in asked if name not in square.index]:
+        raise InputError(f"similarity: {missing[0]} is not among the personas measured; {GEOMETRY}")
+    change = np.mean(tables, axis=0)
+    toward = square.loc[source, asked].to_numpy(float)
+    relative = np.array([name in family for name in asked])
+    relative[0] = False  # the source is no bystander
+    groups = [np.flatnonzero(relative), np.flatnonzero(~relative)[1:]]
+    rng = np.random.default_rng(seed)
+    resampled = two_way.resample(change, groups, rng)
+    own = float(resampled.mean[0]), resampled.means[:, 0]
+    relatives, others, everyone = (
+        two_way.mean_draws(resampled, chosen) for chosen in ([FAMILY], [OUTSIDE], BOTH)
+    )
+    unit = outcome.scale
+
+    def change_of(drawn: tuple[float, Floats]) -> Estimate:
+        return two_way.percentile(unit * drawn[0], unit * drawn[1])
+
+    rho = two_way.rho_draws(resampled, toward, BOTH)
+    family_rho, outside_rho = (
+        two_way.centred_percentile(*two_way.rho_draws(resampled, toward, [group]))
+        for group in (FAMILY, OUTSIDE)
+    )
+    reliability, alone, of_resamples = two_way.reliability_draws(resampled, BOTH)
+    true_rho = two_way.disattenuated(*rho, reliability, of_resamples)
+    mean = pd.Series(resampled.mean[1:], index=bystanders)
+    tests = [
+        pseudo_source(part, square, source, family, clusters, outcome.direction, seed=seed)
+        for part in (mean, mean[relative[1:]])
+    ]
+    steps = shape_of(
+        resampled,
+        toward,
+        reach=outcome.high - outcome.low,
+        direction=outcome.direction,
+        by_similarity=by_similarity,
+    )
+    return Evidence(
+        source=source,
+        seeds=len(changes),
+        questions=change.shape[1],
+        family=len(groups[FAMILY]),
+        outside=len(groups[OUTSIDE]),
+        by_similarity=by_similarity,
+        source_change=change_of(own),
+        family_change=change_of(relatives),
+        outside_change=change_of(others),
+        bystander_change=change_of(everyone),
+        specific=change_of((own[0] - others[0], own[1] - others[1])),
+        size=size_of(everyone[1], outcome),
+        family_size=size_of(relatives[1], outcome),
+        rho=two_way.centred_percentile(*rho),
+        family_rho=family_rho,
+        outside_rho=outside_rho,
+        rho_by_seed=tuple(_rho(toward[1:], table[1:].mean(axis=1)) for table in tables),
+        reliability=two_way.percentile(reliability, alone),
+        true_rho=true_rho,
+        pseudo_p=tests[0].p,
+        family_pseudo_p=tests[1].p,
+        place=tests[0].place,
+        pretenders=tests[0].pretenders,
+        cluster_p=wild_cluster_p(
+            toward[1:], resampled.mean[1:], [clusters[name] for name in bystanders], rng
+        ),
+        clusters=len({clusters[name] for name in bystanders}),
+        shape=steps.shape,
+        between=_scaled(steps.between, unit),
+        step=_scaled(steps.step, unit),
+        beyond_step=_scaled(steps.slope, unit),
+        outside_beyond_step=_scaled(steps.outside_slope, unit),
+        needed=_needed(true_rho.value, tables),
+    )
+
+
+def _scaled(estimate: Estimate, unit: float) -> Estimate:
+    return Estimate(unit * estimate.value, unit * estimate.low, unit * estimate.high)
+
+
+def _rho(toward: Floats, change: Floats) -> float:
+    if len(change) < two_way.FEWEST or constant(toward) or constant(change):
+        return float("nan")
+    return float(stats.spearmanr(levels(toward), levels(change)).statistic)
+
+
+def _needed(rho: float, tables: Sequence[Floats]) -> Needed:
+    stack = np.stack(tables)[:, 1:]
+    seeds, personas, questions = stack.shape
+    if personas < 2 or questions < 2:
+        return Needed(float("nan"), float("nan"), float("nan"))
+    return needed(rho, components(stack), personas, questions, seeds)
