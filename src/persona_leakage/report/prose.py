@@ -96,9 +96,9 @@ def _reasons(each: Evidence, outcome: Outcome) -> list[str]:
     if each.slope and each.slope.reason is None:
         slope = each.slope
         sentences.append(
-            f"over all seeds a bystander's {outcome.name} changes by {slope.slope:+.2f} "
-            f"{outcome.unit} [{slope.low:+.2f}, {slope.high:+.2f}] for 0.01 of cosine (mixed "
-            f"model, p {slope.p:.2g})."
+            f"over all seeds the log-odds of a bystander's {outcome.name} change by "
+            f"{slope.slope:+.2f} [{slope.low:+.2f}, {slope.high:+.2f}] for 0.01 of cosine "
+            f"(questions and personas crossed, p {slope.p:.2g})."
         )
     return sentences
 

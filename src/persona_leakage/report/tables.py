@@ -6,7 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from persona_leakage.analysis.boundary import PARAMETERS
+from persona_leakage.analysis.boundary import PARAMETERS, log_width
 from persona_leakage.analysis.seeds import (
     Heterogeneity,
     MixedModel,
@@ -316,10 +316,9 @@ def _widths(groups: Sequence[Group]) -> tuple[tuple[str, ...], Heterogeneity | N
         bounds = [each.result.boundary for each in group.cells]
         bounds = [boundary for boundary in bounds if boundary.reason is None]
         if bounds:
-            # seeds share their personas: averaging them does not make the error smaller
-            spans = [(b.high["width"] - b.low["width"]) / (2 * 1.96) for b in bounds]
-            if (error := sum(spans) / len(spans)) > 0:
-                widths.append(sum(b.width for b in bounds) / len(bounds))
+            width, error = log_width(bounds)
+            if error > 0:
+                widths.append(width)
                 errors.append(error)
                 bounded.append(group.name)
     return tuple(bounded), heterogeneity(widths, errors)
