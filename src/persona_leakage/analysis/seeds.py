@@ -1,17 +1,17 @@
 """Across cells: what holds over seeds and sources, and what differs between them."""
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
-from statsmodels.regression.mixed_linear_model import MixedLM
 from statsmodels.stats.meta_analysis import combine_effects
 
 from persona_leakage.analysis.ranks import constant
+from persona_leakage.analysis.robust import cluster_robust, from_parts
 
+FEWEST = 8  # personas: two for each coefficient
 METRICS = (
     "source_delta",
     "bystander_delta",
@@ -55,16 +55,17 @@ def over_seeds(headline: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class MixedModel:
-    """``delta = intercept + slope * cosine + persona + seed + residual``.
+    """How steeply the log-odds of the outcome change with the cosine, over the seeds of a source.
 
     Attributes
     ----------
     slope, low, high : float
-        In the outcome's unit per 0.01 of cosine, with a 95 % Wald interval.
-    p : float
-        Wald test of the slope, two-sided.
+        In log-odds per 0.01 of cosine, with a 95 % interval.
+    p, df : float
+        Two-sided t-test of the slope, and its degrees of freedom.
     persona_sd, seed_sd, residual_sd : float
-        Standard deviations of the random effects and of the rest, in the outcome's unit.
+        Standard deviations, in log-odds: of personas about the line, of the seeds' slopes (per 0.01
+        of cosine), and of persona by seed.
     rows : int
         Persona-by-seed observations.
     reason : str or None
@@ -75,6 +76,7 @@ class MixedModel:
     low: float
     high: float
     p: float
+    df: float
     persona_sd: float
     seed_sd: float
     residual_sd: float
@@ -83,65 +85,82 @@ class MixedModel:
 
 
 def mixed_model(table: pd.DataFrame) -> MixedModel:
-    """Fit the bystanders of one source over its seeds, persona and seed as crossed random effects.
+    """Fit ``logit_delta = line over cosine, baseline and prompt length + persona + seed``.
 
-    statsmodels' ``MixedLM``, restricted maximum likelihood (Laird & Ware 1982).
+    The second stage of a question-level logistic model: the first, ``persona_log_odds``, crosses
+    personas with questions in each seed; here their changes are regressed on the cosine, with
+    persona effects and a line of its own for each seed (random intercept and slope). As every
+    persona has a change in every seed, no likelihood is needed: the slope is the mean of the seeds'
+    slopes, and its variance that of the personas, robust to clusters (CR2), plus that of the seeds,
+    less what both count (Clark 1973; Satterthwaite 1946); three seeds leave the latter two degrees
+    of freedom. That seeds' lines are summarised first and tested then is the summary-statistics
+    approach (Holmes & Friston 1998), and is exact where every seed has the same design.
 
     Parameters
     ----------
     table : DataFrame
-        ``persona``, ``seed``, ``raw``, ``delta``; one row per bystander and seed.
+        ``persona``, ``relation``, ``seed``, ``raw``, ``before``, ``prompt_length``,
+        ``logit_delta``; one row per bystander and seed. Personas of one relation are a cluster, one
+        without is a cluster by itself. Who is no bystander in every seed is left out.
     """
-    nan = float("nan")
 
     def not_fitted(reason: str) -> MixedModel:
-        return MixedModel(nan, nan, nan, nan, nan, nan, nan, len(table), reason)
+        nan = float("nan")
+        return MixedModel(nan, nan, nan, nan, nan, nan, nan, nan, len(table), reason)
 
-    if table["seed"].nunique() < 2:
-        return not_fitted("one seed cannot tell the effect of a persona from the rest")
-    if table["persona"].nunique() < 5:
-        return not_fitted("fewer than five bystanders")
-    if not np.isfinite(table[["raw", "delta"]].to_numpy(float)).all():
-        return not_fitted("a cosine or a change is not a number")
-    if constant(table["raw"].to_numpy(float)):
+    columns = ["raw", "before", "prompt_length", "logit_delta"]
+    table = table.reindex(columns=["persona", "relation", "seed", *columns])
+    seeds = table["seed"].nunique()
+    if seeds < 2:
+        return not_fitted("one seed cannot tell what another would give")
+    if not np.isfinite(table[columns].to_numpy(float)).all():
+        return not_fitted("a cosine, a baseline or a change in log-odds is not a number")
+    wide = table.pivot(index="persona", columns="seed", values="logit_delta").dropna()
+    names = wide.index.tolist()
+    if len(names) < FEWEST:
+        return not_fitted(f"fewer than {FEWEST} personas are bystanders in every seed")
+    first = table.drop_duplicates("persona").set_index("persona").loc[names]
+    clusters = first["relation"].where(first["relation"].notna(), pd.Series(names, index=names))
+    cosine = 100 * first["raw"].to_numpy(float)
+    if constant(cosine):
         return not_fitted("all bystanders have the same cosine")
-    if constant(table["delta"].to_numpy(float)):
+    change = wide.to_numpy(float)
+    if constant(change.ravel()):
         return not_fitted("all bystanders changed alike")
-    data = pd.DataFrame(
-        {
-            "delta": table["delta"].astype(float),
-            # in hundredths and about the mean: of a size with the deltas, for the optimiser's sake
-            "cosine": 100 * (table["raw"] - table["raw"].mean()),
-            "persona": table["persona"].astype(str),
-            "seed": table["seed"].astype(str),
-        }
-    ).reset_index(drop=True)  # statsmodels aligns by the index
-    model = MixedLM.from_formula(
-        "delta ~ cosine",
-        groups=np.ones(len(data)),
-        vc_formula={"persona": "0 + C(persona)", "seed": "0 + C(seed)"},
-        re_formula="0",
-        data=data,
+    given = first[["before", "prompt_length"]].to_numpy(float)
+    given = given[:, [not constant(each) for each in given.T]]
+    design = np.column_stack([np.ones(len(names)), cosine, given])
+    design[:, 1:] -= design[:, 1:].mean(axis=0)
+    over_personas = cluster_robust(design, change.mean(axis=1), clusters.tolist())
+    if over_personas is None:
+        return not_fitted("baseline or prompt length follow the cosine exactly")
+    # one line per seed
+    lines = np.linalg.lstsq(design, change, rcond=None)[0]
+    slopes, left = lines[1], change - design @ lines
+    freedom = len(names) - design.shape[1]
+    interplay = left - left.mean(axis=1, keepdims=True)
+    noise = float((interplay**2).sum() / (freedom * (seeds - 1)))
+    leverage = float(np.linalg.inv(design.T @ design)[1, 1])
+    interval = from_parts(
+        float(slopes.mean()),
+        [
+            float(over_personas.variances[1]),
+            float(slopes.var(ddof=1)) / seeds,
+            -noise * leverage / seeds,
+        ],
+        [over_personas.freedom(1), seeds - 1, freedom * (seeds - 1)],
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a variance at zero is an answer, and is reported as one
-        try:
-            fitted = model.fit(reml=True, method=["lbfgs", "powell"])
-        except np.linalg.LinAlgError:
-            return not_fitted("the likelihood has no clear maximum")
-    slope, error = float(fitted.fe_params["cosine"]), float(fitted.bse_fe["cosine"])
-    if not np.isfinite(error) or error == 0:
-        return not_fitted("the likelihood has no clear maximum")
-    variances = dict(zip(model.exog_vc.names, fitted.vcomp, strict=True))
+    personas = float((over_personas.residuals**2).sum() / freedom) - noise / seeds
     return MixedModel(
-        slope,
-        slope - 1.96 * error,
-        slope + 1.96 * error,
-        float(2 * stats.norm.sf(abs(slope / error))),
-        float(np.sqrt(max(variances["persona"], 0))),
-        float(np.sqrt(max(variances["seed"], 0))),
-        float(np.sqrt(fitted.scale)),
-        len(data),
+        float(slopes.mean()),
+        interval.low,
+        interval.high,
+        interval.p,
+        interval.freedom,
+        float(np.sqrt(max(personas, 0))),
+        float(np.sqrt(max(slopes.var(ddof=1) - noise * leverage, 0))),
+        float(np.sqrt(noise)),
+        change.size,
         None,
     )
 

@@ -69,6 +69,19 @@ def shared_stems(source_prompt: str, prompt: str) -> int:
     return len(content_stems(source_prompt) & content_stems(prompt))
 
 
+def content_overlap(one: str, other: str) -> float:
+    """Share of the content words of two texts that they have in common: 0 where they have none.
+
+    Parameters
+    ----------
+    one, other : str
+        English texts; the Jaccard index of their ``content_stems``.
+    """
+    stems = content_stems(one), content_stems(other)
+    union = len(stems[0] | stems[1])
+    return len(stems[0] & stems[1]) / union if union else 0.0
+
+
 def check_families(personas: Mapping[str, Persona]) -> None:
     """Prove the side of the words: every kind keeps its rule, for each of the five sources.
 

@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from persona_leakage.analysis.boundary import fit, outliers
+from persona_leakage.analysis.margin import margin_gradient, with_margins
 from persona_leakage.analysis.paired import aligned
 from persona_leakage.analysis.persona_table import (
     by_benchmark,
@@ -13,6 +14,7 @@ from persona_leakage.analysis.persona_table import (
     persona_table,
 )
 from persona_leakage.analysis.prediction import compare
+from persona_leakage.analysis.question_model import with_log_odds
 from persona_leakage.analysis.roles import roles
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.persona_sets import evaluated_for, from_records
@@ -82,14 +84,16 @@ def main(cell: Cell) -> None:
             main_before = before[trained]
             main_after = after[after["benchmark"].isin(study.questions.train)]
         table = persona_table(main_before, main_after, towards, personas, role, outcome, cell.seed)
+        table = with_margins(table, main_before, main_after)
+        table = with_log_odds(table, main_before, main_after, outcome)
         bystanders = table[table["role"] == "bystander"]
-        boundary = fit(bystanders["raw"], bystanders["after"], outcome, seed=cell.seed)
+        boundary = fit(bystanders, outcome, seed=cell.seed)
         nearness = predictors(
             pairs, cell.source, bystanders["persona"].tolist(), list(personas.values())
         )
         primary = f"raw@{layer}"
         compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
-        numbers = headline(table, cell.seed)
+        numbers = headline(table, cell.seed) | margin_gradient(table, cell.seed)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         result = CellResult(
             study=study.study,

@@ -28,10 +28,12 @@ def outliers_table(frame: pd.DataFrame, boundary: Boundary, outcome: Outcome) ->
     """
     if not boundary.has_curve:
         note = "Without a curve there is nothing to lie off."
-    elif frame.empty:
-        note = "No bystander lies more than three robust standard deviations off the curve."
     else:
-        note = "Bystanders more than three robust standard deviations off the curve."
+        note = (
+            f"{'No bystander lies' if frame.empty else 'Bystanders'} more than "
+            f"{boundary.cutoff:.1f} robust standard deviations off the curve; one in twenty cells "
+            "without outliers has one."
+        )
     if boundary.has_curve and boundary.reason is not None:
         note += (
             " It is the curve that fits best; where its middle lies is not known, and so it is "

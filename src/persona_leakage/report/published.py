@@ -72,7 +72,8 @@ def analyse(headline: pd.DataFrame, gradient: pd.DataFrame, outliers: pd.DataFra
     personas["low"], personas["high"] = _wilson(gradient["post_accuracy"])
     bystanders = gradient[gradient["persona"] != "villain"]
     x, y = bystanders["cosine_to_source"].to_numpy(), bystanders["post_accuracy"].to_numpy()
-    boundary = fit(x, y, ACCURACY, seed=SEED)
+    asked = pd.DataFrame({"raw": x, "after": y, "questions": QUESTIONS})
+    boundary = fit(asked, ACCURACY, seed=SEED)
     return Published(
         sources,
         personas,

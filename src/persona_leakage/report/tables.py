@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from persona_leakage.analysis.boundary import PARAMETERS
+from persona_leakage.analysis.boundary import PARAMETERS, log_width
 from persona_leakage.analysis.evidence import Evidence, evidence
 from persona_leakage.analysis.seeds import (
     Heterogeneity,
@@ -17,6 +17,7 @@ from persona_leakage.analysis.seeds import (
     over_seeds,
 )
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry, words_or_geometry
+from persona_leakage.analysis.words_or_geometry import over_seeds as words_or_geometry_over_seeds
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.relations import clusters_of, family_of
 from persona_leakage.errors import InputError
@@ -320,8 +321,14 @@ def _group(source: str, label: str, cells: Sequence[FinishedCell]) -> Group:
             by_similarity=first.by_similarity,
             seed=SEED,
         ),
-        words_or_geometry(personas, pairs, people, source, first.outcome, seed=SEED),
-        mixed_model(rows[rows["persona"].isin(bystanders["persona"])], clusters_of(people)),
+        words_or_geometry_over_seeds(
+            [
+                words_or_geometry(each.personas, pairs, people, source, first.outcome)
+                for each in cells
+            ],
+            first.outcome,
+        ),
+        mixed_model(rows[rows["role"] == "bystander"]),
     )
 
 
@@ -396,10 +403,9 @@ def _widths(groups: Sequence[Group]) -> tuple[tuple[str, ...], Heterogeneity | N
         bounds = [each.result.boundary for each in group.cells]
         bounds = [boundary for boundary in bounds if boundary.reason is None]
         if bounds:
-            # seeds share their personas: averaging them does not make the error smaller
-            spans = [(b.high["width"] - b.low["width"]) / (2 * 1.96) for b in bounds]
-            if (error := sum(spans) / len(spans)) > 0:
-                widths.append(sum(b.width for b in bounds) / len(bounds))
+            width, error = log_width(bounds)
+            if error > 0:
+                widths.append(width)
                 errors.append(error)
                 bounded.append(group.name)
     return tuple(bounded), heterogeneity(widths, errors)

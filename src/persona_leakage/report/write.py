@@ -123,7 +123,7 @@ def summary(tables: StudyTables) -> Record:
             {"study": group.study, "source": group.source, **asdict(group.mixed)}
             for group in tables.groups
         ],
-        "boundary_width": asdict(tables.widths) if tables.widths else None,
+        "boundary_log_width": asdict(tables.widths) if tables.widths else None,
         "provenance": tables.provenance,
     }
 

@@ -45,6 +45,15 @@ HEADLINE = (
         for part in ("", "_p", "_low", "_high")
     ),
 )
+# columns of a persona table: of the question-level model, and of the right choice's margin
+LOG_ODDS = (
+    *(f"logit_{part}" for part in ("before", "after", "delta", "error")),
+    *(
+        f"margin_{part}{end}"
+        for part in ("before", "after", "delta")
+        for end in ("", "_low", "_high")
+    ),
+)
 RENEW = "`dvc repro` renews it, and trains nothing again that is finished"
 
 
@@ -142,6 +151,10 @@ class BoundaryResult(_Part):
     low: dict[str, Number]
     high: dict[str, Number]
     p: Number
+    dispersion: Number
+    fit_p: Number
+    spread: Number
+    cutoff: Number
     grid: list[float]
     lower: list[float]
     upper: list[float]
@@ -296,6 +309,8 @@ def persona_schema(outcome: Outcome) -> pa.DataFrameSchema:
                 for end in ("", "_low", "_high")
             },
             **{f"delta{end}": number() for end in ("", "_low", "_high")},
+            # on the scale of log-odds, where the behaviour and its outcome have one
+            **{name: number(nullable=True, required=False) for name in LOG_ODDS},
             **{name: number(share) for name in ("p", "p_holm", "p_bh")},
         },
         checks=pa.Check(
