@@ -13,6 +13,7 @@ import pandas as pd
 
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
+from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.prose import paragraph, reasons
 from persona_leakage.report.tables import StudyTables
 from persona_leakage.report.words import level_unit, spaced
@@ -66,12 +67,19 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "differing": differing(params),
     }
     return {
-        "report.html": _environment(html=True).get_template("page/base.jinja").render(content),
-        "report.md": _environment(html=False).get_template("markdown/base.jinja").render(content),
+        "report.html": environment(html=True).get_template("page/base.jinja").render(content),
+        "report.md": environment(html=False).get_template("markdown/base.jinja").render(content),
     }
 
 
-def _environment(*, html: bool) -> jinja2.Environment:
+def environment(*, html: bool) -> jinja2.Environment:
+    """Return the templates' environment, with the filters that they use.
+
+    Parameters
+    ----------
+    html : bool
+        Whether text is escaped for a page; Markdown is escaped by filters.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=html,  # noqa: S701 - Markdown is escaped by filters
@@ -86,6 +94,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
         "spaced": spaced,
         "framed": framed,
         "personas": personas_table,
+        "readable_mass": readable_mass,
         "md": markdown_text,
         "code": markdown_code,
     }

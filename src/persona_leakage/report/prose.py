@@ -70,6 +70,7 @@ def _reasons(each: Evidence, outcome: Outcome) -> list[str]:
             f"than {least_move(outcome):g} {outcome.unit}; these say nothing about leakage and are "
             "not counted."
         )
+    sentences += [f"{reason}; the confidence is one lower for it." for reason in each.unreadable]
     side = "below" if outcome.direction < 0 else "above"
     for held, how in (
         (each.centred, "with mean-centred cosine"),

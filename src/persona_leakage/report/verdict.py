@@ -7,6 +7,7 @@ from typing import Literal
 import pandas as pd
 
 from persona_leakage.analysis.seeds import MixedModel
+from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import BoundaryResult
 
@@ -138,6 +139,8 @@ class Evidence:
         Why on the others none was.
     slope : MixedModel or None
         Over all seeds.
+    unreadable : tuple of str
+        Why on some of the seeds the outcome is read off too little label mass: each reason once.
     """
 
     source: str
@@ -157,6 +160,7 @@ class Evidence:
     fitted: int
     unfitted: tuple[str, ...]
     slope: MixedModel | None
+    unreadable: tuple[str, ...]
 
     @property
     def robust(self) -> bool:
@@ -209,7 +213,7 @@ def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
     cells of every source do; partly: of some source; open: no cell answers. Confidence is high
     with ``ENOUGH_SEEDS`` answering seeds of every source, all of a source agreeing, and, unless the
     answer is no, a gradient that is robust for every source; low with a single seed, or without an
-    answer; moderate otherwise.
+    answer; moderate otherwise. Where an outcome is read off too little label mass it is one lower.
 
     Parameters
     ----------
@@ -236,7 +240,20 @@ def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
         confidence = "high"
     else:
         confidence = "low" if any(each.moved == 1 for each in answering) else "moderate"
+    if any(each.unreadable for each in answering):
+        confidence = lowered(confidence)
     return Verdict(answer, confidence, evidence)
+
+
+def lowered(confidence: Confidence) -> Confidence:
+    """Return the confidence one below; nothing is below low.
+
+    Parameters
+    ----------
+    confidence : {"high", "moderate", "low"}
+        Without what lowers it.
+    """
+    return "moderate" if confidence == "high" else "low"
 
 
 def _evidence(numbers: SourceNumbers, outcome: Outcome) -> Evidence:
@@ -273,6 +290,11 @@ def _evidence(numbers: SourceNumbers, outcome: Outcome) -> Evidence:
         fitted=len(midpoints),
         unfitted=tuple(dict.fromkeys(each.reason for each in boundaries if each.reason)),
         slope=numbers.slope,
+        unreadable=tuple(
+            dict.fromkeys(
+                reason for row in used.to_dict("records") if (reason := readable_mass(row))
+            )
+        ),
     )
 
 
