@@ -50,6 +50,7 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
         {
             "persona": ["villain", *(f"persona_{index}" for index in range(1, count))],
             "category": ["core", *(["unrelated", "tone-variant"] * count)[: count - 1]],
+            "relation": ["villain" if index < count / 2 else None for index in range(count)],
             "role": ["source", "negative", "condition", *["bystander"] * (count - 3)],
             "prompt_length": 40,
             "raw": raw,
