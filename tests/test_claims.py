@@ -1,6 +1,7 @@
 """The original's claims beside ours: each word follows from intervals, in all three directions."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from itertools import pairwise
@@ -326,6 +327,15 @@ def test_the_page_is_made_of_what_the_report_writes_and_of_nothing_else(reports)
     assert any(line.startswith("| made | villain | 42 | 80.0 % to") for line in lines)
     for before, line in pairwise(lines):  # a table begins after a blank line
         assert not (line.startswith("| ") and before and not before.startswith("| "))
+
+
+@pytest.mark.skipif(not (ROOT / results.PAGE).exists(), reason="make results was not run")
+def test_the_page_in_docs_is_that_of_the_reports_in_git(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    [target] = re.findall(r"pipeline\.results (.+)", (ROOT / "Makefile").read_text())
+    study, *others = target.split()
+    page = results.page(study, others, results.REPORTS, results.REFERENCE)
+    assert (ROOT / results.PAGE).read_text() == page, "`make results` writes it anew"
 
 
 def test_a_summary_of_an_earlier_version_is_refused_by_name(reports):

@@ -1,6 +1,7 @@
 """Leakage is compared at the same damage of the source; groups are who they are said to be."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from persona_leakage.report.matched_install import (
     way_frame,
     zone,
 )
+from persona_leakage.report.page import environment
 
 
 def made(variant="contrastive", source=1.0, others=1.0, steps=100, outcome=ACCURACY, **more):
@@ -177,6 +179,20 @@ def test_tables_are_there_for_designs_that_are_there():
     assert [row["variant"] for row in others.rows] == ["contrastive", "dose_50"]
     alone = control_tables([made("non_contrastive")], ACCURACY)
     assert alone == ()
+
+
+@pytest.mark.parametrize("form", ["page", "markdown"])
+def test_both_forms_of_the_report_show_the_tables_where_there_are_any(form):
+    template = environment(html=form == "page").get_template(f"{form}/controls.jinja")
+    tables = control_tables([made(), made("hard_negatives", 1.0, 0.5)], ACCURACY)
+    text = template.render(report=SimpleNamespace(controls=tables))
+    assert "Other designs: villain, seed 42" in text
+    [line] = [line for line in text.splitlines() if "hard negatives" in line]
+    assert "narrower" in line
+    if form == "markdown":
+        rows = [line for line in text.splitlines() if line.startswith("|")]
+        assert len(rows) == 4 and len({row.count(" |") for row in rows}) == 1
+    assert not template.render(report=SimpleNamespace(controls=())).strip()
 
 
 def test_the_figure_has_a_panel_per_training_with_source_family_and_steps():

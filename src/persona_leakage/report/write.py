@@ -201,8 +201,8 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     if ways:
         pictures_by_name["matched_install"] = (
             "Along one training: how far each group had changed when the source had changed by so "
-            "much, with 95 % intervals over personas. On the dashed line a group falls with the "
-            "source. Diamonds: other designs.",
+            "much, with 95 % intervals over personas; numbers are optimiser steps. On the dashed "
+            "line a group changes with the source. Diamonds: other designs.",
             figures.matched_install(ways, designs, outcome),
         )
     others = {}
