@@ -14,6 +14,7 @@ from persona_leakage.report.matched_install import (
     designs,
     expected,
     install_frames,
+    kinds_frame,
     others_frame,
     way_frame,
     zone,
@@ -113,6 +114,20 @@ def test_a_persona_is_expected_where_it_was_when_the_source_had_moved_as_far(out
         assert there[rest].tolist() == pytest.approx((of_end * end[rest]).tolist())
 
 
+def test_relatives_are_told_apart_by_how_they_are_related():
+    steep = made("until_50", 0.5, 0.0, steps=50)
+    twins = [3, 5]  # persona_3 and persona_5 change with the source, their siblings do not
+    steep.personas.loc[twins, "delta"] = source_of(steep)
+    cells = [made(), steep]
+    for each in cells:
+        each.personas.loc[twins, "category"] = "near-twin"
+    table = kinds_frame(designs(cells)[0]).set_index("category")
+    assert table.loc["near-twin", "50"] == pytest.approx(1)
+    assert (table.loc["near-twin", "50_low"], table.loc["near-twin", "personas"]) == (1, 2)
+    assert table.drop("near-twin")["50"].tolist() == pytest.approx([0, 0])
+    assert table["100"].is_monotonic_decreasing
+
+
 def test_a_steep_and_a_flat_zone_are_told_apart_at_the_same_damage():
     flat = [made(), made("until_50", 0.5, 0.5, steps=50)]
     steep = [made(), made("until_50", 0.5, 0.1, steps=50)]
@@ -174,7 +189,8 @@ def test_tables_are_there_for_designs_that_are_there():
     assert others.title == "Other designs: villain, seed 42"
     assert "none having been stopped" in others.note
     cells = [made(), made("dose_50", 0.5), made("until_20", 0.2, steps=20)]
-    way, others = control_tables(cells, ACCURACY)
+    way, kinds, others = control_tables(cells, ACCURACY)
+    assert [column.key for column in kinds.columns][2::3] == ["20", "100"]
     assert [row["steps"] for row in way.rows] == [20, 100]
     assert [row["variant"] for row in others.rows] == ["contrastive", "dose_50"]
     alone = control_tables([made("non_contrastive")], ACCURACY)

@@ -114,6 +114,38 @@ def way_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
     return pd.DataFrame([_row(each, outcome) for each in found.way])
 
 
+def kinds_frame(found: Designs) -> pd.DataFrame:
+    """Tabulate which relatives of the source had changed along the way, by how they are related.
+
+    Parameters
+    ----------
+    found : Designs
+        Of ``designs``.
+
+    Returns
+    -------
+    DataFrame
+        One row per category of the family's bystanders, those that end nearest to the source first:
+        ``category``, ``personas``, and for each cell of the way ``<steps>`` (mean share of the
+        source's change) with ``<steps>_low``, ``<steps>_high`` (95 %, over personas; the source's
+        own change is taken as it is).
+    """
+    columns: dict[str, pd.Series] = {}
+    for each in found.way:
+        family = each.personas[members(each.personas)["family"]]
+        share = family["delta"] / _source_change(each)
+        grouped = share.groupby(family["category"])
+        columns["personas"] = grouped.size()
+        columns[f"{steps(each)}"] = grouped.mean()
+        ends = grouped.apply(mean_interval)
+        for place, end in enumerate(("low", "high")):
+            columns[f"{steps(each)}_{end}"] = ends.map(lambda pair, at=place: pair[at])
+    table = pd.DataFrame(columns).rename_axis("category").reset_index()
+    return table.sort_values(
+        f"{steps(found.way[-1])}", ascending=False, kind="stable", ignore_index=True
+    )
+
+
 def others_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
     """Tabulate the other designs beside the contrastive one at the same damage of the source.
 
@@ -213,7 +245,12 @@ def control_tables(cells: Sequence[FinishedCell], outcome: Outcome) -> tuple[Tit
     """
     found = designs(cells)
     several = len({each.label for each in found}) > 1
-    ways = [_way_table(each, outcome, several) for each in found if each.stopped]
+    ways = [
+        table
+        for each in found
+        if each.stopped
+        for table in (_way_table(each, outcome, several), _kinds_table(each, several))
+    ]
     others = [_others_table(each, outcome, several) for each in found if each.others]
     return (*ways, *others)
 
@@ -313,6 +350,30 @@ def _way_table(found: Designs, outcome: Outcome, several: bool) -> TitledTable:
         "change is near 1, the zone is flat: it falls with the source from the beginning; where "
         "the share grows, leakage comes after the source. Intervals of means are over personas "
         "(Student's t).",
+    )
+
+
+def _kinds_table(found: Designs, several: bool) -> TitledTable:
+    share = partial(Column, form="%.2f")
+    shares = []
+    for each in found.way:
+        shares += [
+            share(key=f"{steps(each)}", title=f"after {steps(each)} steps"),
+            share(key=f"{steps(each)}_low", title="low"),
+            share(key=f"{steps(each)}_high", title="high"),
+        ]
+    return titled(
+        kinds_frame(found),
+        [
+            Column(key="category", title="relatives"),
+            Column(key="personas", title="personas", form="%d"),
+            *shares,
+        ],
+        f"Which relatives change with the source: {_name(found, several)}",
+        "Their change as a share of the source's own at that moment: 1 is as far as the source, 0 "
+        "is not at all, below 0 the other way. A steep gradient has near-twins at 1 and the others "
+        "near 0; a flat one has them together. While the source has hardly changed, a share of "
+        "its change means little.",
     )
 
 
