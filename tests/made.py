@@ -58,7 +58,7 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
         {
             "persona": ["villain", *(f"persona_{index}" for index in range(1, count))],
             "category": ["core", *(["unrelated", "tone-variant"] * count)[: count - 1]],
-            "relation": ["villain", *([None, "villain"] * count)[: count - 1]],
+            "relation": ["villain" if index < count / 2 else None for index in range(count)],
             "prompt": [f"You are number {index}." for index in range(count)],
             "role": ["source", "negative", "condition", *["bystander"] * (count - 3)],
             "prompt_length": 40,
@@ -246,8 +246,10 @@ def evidence_of(outcome=ACCURACY, **fields):
         "cluster_p": 0.01,
         "clusters": 40,
         "shape": "gradient",
+        "between": taught(12, 4, unit),
         "step": taught(10, 3, unit),
         "beyond_step": taught(12, 4, unit),
+        "outside_beyond_step": taught(2, 4, unit),
         "needed": Needed(100.0, 200.0, math.inf),
     }
     return Evidence(**(said | fields))

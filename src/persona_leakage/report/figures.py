@@ -478,6 +478,69 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcom
     return figure
 
 
+def matched_install(
+    ways: Mapping[str, pd.DataFrame], others: Mapping[str, pd.DataFrame], outcome: Outcome
+) -> Figure:
+    """Plot how far each group had changed against how far the source had, a panel per training.
+
+    Where a group follows the dashed diagonal it falls with the source; where it stays at zero the
+    damage is the source's own. Other designs stand at the damage of their own source.
+
+    Parameters
+    ----------
+    ways : mapping of DataFrame
+        Of ``matched_install.way_frame``, by the panel's title.
+    others : mapping of DataFrame
+        Of ``matched_install.others_frame``, by the same titles; may be empty.
+    outcome : Outcome
+        Its unit goes to the axes, its direction says where damage is.
+    """
+    colours = {"family": COLOURS["source"], "bystanders": COLOURS["bystander"], "unrelated": INK}
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(0.8 + 4.6 * len(ways), 4.0))
+        panels = figure.subplots(1, len(ways), squeeze=False)[0]
+        for axes, (title, way) in zip(panels, ways.items(), strict=True):
+            ordered = way.sort_values("source", ascending=outcome.direction > 0)
+            x = np.array([0.0, *ordered["source"]])
+            axes.axhline(0, color=INK, linewidth=0.8)
+            ends = [0.0, x[-1]]
+            axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
+            for group, colour in colours.items():
+                mean, low, high = (
+                    np.array([0.0, *ordered[f"{group}{end}"]]) for end in ("", "_low", "_high")
+                )
+                axes.plot(x, mean, color=colour, marker="o", markersize=4, label=group, zorder=3)
+                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
+            labelled = [
+                (row["source"], row["family"], f"{row['steps']}") for _, row in way.iterrows()
+            ]
+            rest = others.get(title, pd.DataFrame())
+            if not rest.empty:
+                axes.scatter(
+                    rest["source"],
+                    rest["family"],
+                    marker="D",
+                    s=26,
+                    facecolor="white",
+                    edgecolor=colours["family"],
+                    label="family, other designs",
+                    zorder=4,
+                )
+                labelled += list(zip(rest["source"], rest["family"], rest["variant"], strict=True))
+            axes.set_title(title, loc="left", fontsize=10)
+            axes.set_xlabel(f"the source's {change_of(outcome)}")
+            if outcome.direction < 0:
+                axes.invert_xaxis()
+            label_points(axes, *zip(*labelled, strict=True))
+        panels[0].set_ylabel(change_of(outcome))
+        handles, labels = panels[0].get_legend_handles_labels()
+        figure.tight_layout()
+        figure.legend(
+            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0), ncol=4, fontsize=8
+        )
+    return figure
+
+
 def sweep_bars(table: pd.DataFrame, title: str, outcome: Outcome) -> Figure:
     """Draw the settings of a sweep as bars: the source's change beside its bystanders'.
 

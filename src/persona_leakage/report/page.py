@@ -22,6 +22,7 @@ from persona_leakage.data.families import shared_stems
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
 from persona_leakage.report.prose import findings_table, paragraph, reasons
+from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.tables import StudyTables
 from persona_leakage.report.words import change_of, level_unit, spaced
 from persona_leakage.study.outcome import Outcome
@@ -117,8 +118,8 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
     }
     return {
-        "report.html": _environment(html=True).get_template("page/base.jinja").render(content),
-        "report.md": _environment(html=False).get_template("markdown/base.jinja").render(content),
+        "report.html": environment(html=True).get_template("page/base.jinja").render(content),
+        "report.md": environment(html=False).get_template("markdown/base.jinja").render(content),
     }
 
 
@@ -215,7 +216,14 @@ def _rounded(value: float, form: str) -> float | None:
     return float(format(value, form)) if math.isfinite(value) else None
 
 
-def _environment(*, html: bool) -> jinja2.Environment:
+def environment(*, html: bool) -> jinja2.Environment:
+    """Return the templates' environment, with the filters that they use.
+
+    Parameters
+    ----------
+    html : bool
+        Whether text is escaped for a page; Markdown is escaped by filters.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=html,  # noqa: S701 - Markdown is escaped by filters
@@ -230,6 +238,7 @@ def _environment(*, html: bool) -> jinja2.Environment:
         "spaced": spaced,
         "framed": framed,
         "cell_name": name_of,
+        "readable_mass": readable_mass,
         "md": markdown_text,
         "code": markdown_code,
     }

@@ -107,7 +107,9 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
             "outside": interval(each.evidence.outside_change),
             "leaks": each.leaks,
             "course": COURSE[each.course],
-            "rho": f"{interval(each.evidence.rho, '+.2f')}",
+            "rho": interval(each.evidence.rho, "+.2f"),
+            "family_rho": interval(each.evidence.family_rho, "+.2f"),
+            "outside_rho": interval(each.evidence.outside_rho, "+.2f"),
             "along": each.numbers.words_or_geometry.verdict,
             "sure": _sure(each),
             "settle": _settle(each),
@@ -121,7 +123,9 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
         "family": f"its family ({outcome.unit})",
         "outside": f"all others ({outcome.unit})",
         "course": "along cosine",
-        "rho": "rho",
+        "rho": "rho, all",
+        "family_rho": "rho, family",
+        "outside_rho": "rho, others",
         "along": "words or geometry",
         "sure": "how sure",
         "settle": "what would settle it",
@@ -210,8 +214,10 @@ def _reasons(each: Finding, outcome: Outcome) -> list[str]:
         f"{seen.clusters} clusters p {_number(seen.cluster_p, '.2g')})."
     )
     sentences.append(
-        f"the best single step of similarity is {interval(seen.step)} {outcome.unit}; what is left "
-        f"of a slope beyond it is {interval(seen.beyond_step)} {outcome.unit}."
+        f"its family changes by {interval(seen.between)} {outcome.unit} more than the others; "
+        f"within the family the nearer side of the best single step changes by "
+        f"{interval(seen.step)} {outcome.unit} more than the farther, and the slope that this step "
+        f"leaves comes to {interval(seen.beyond_step)} {outcome.unit} over the family's range."
     )
     if each.numbers.words_or_geometry.reason:
         sentences.append(each.numbers.words_or_geometry.reason)

@@ -12,6 +12,7 @@ from persona_leakage.study.outcome import Outcome
 
 QUESTIONS = 586  # asked of each persona
 CLAIMED = (0.02, 0.08)  # "all 5 sources fall to 2-8 %"
+GRADIENT_OF = "villain"
 SEED = 0
 ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 
@@ -35,6 +36,8 @@ class Published:
         Fitted to the bystanders.
     contradictions : list of str
         Where the tables do not bear out the text or each other, from the numbers.
+    source : str
+        Around which the gradient's personas are.
     """
 
     headline: pd.DataFrame
@@ -42,6 +45,7 @@ class Published:
     spearman: Correlation
     boundary: Boundary
     contradictions: list[str]
+    source: str = GRADIENT_OF
 
     def in_percent(self) -> pd.DataFrame:
         """Return ``headline`` with its accuracies in percent, as the report has its own."""

@@ -23,10 +23,11 @@ from persona_leakage.data.relations import clusters_of, family_of
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
 from persona_leakage.report.label_mass import readable_mass
+from persona_leakage.report.matched_install import control_tables
 from persona_leakage.report.published import Published
 from persona_leakage.report.verdict import SourceNumbers, Verdict, verdict
 from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.results import FinishedCell
+from persona_leakage.study.results import FinishedCell, TitledTable
 
 SEED = 0  # of all resampling over seeds
 BROKE_P = 0.05  # Holm-corrected, in a cell: a bystander that counts as broken there
@@ -138,6 +139,11 @@ class StudyTables:
         for each in self.cells:
             first.setdefault(each.label, each)
         return first
+
+    @cached_property
+    def controls(self) -> tuple[TitledTable, ...]:
+        """Its designs beside each other, at the same damage of the source."""
+        return control_tables(self.cells, self.outcome)
 
     @property
     def several(self) -> bool:

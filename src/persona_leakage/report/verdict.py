@@ -67,7 +67,7 @@ class Finding:
     course : str
         How the damage depends on similarity, asked only of a source that is installed: "gradient"
         where rho lies with its interval on the side taught, holds by its corrected p, and the shape
-        is no step; "step"; "opposite" where rho holds on the other side; "no gradient" where
+        is a gradient; "step" where it is one; "opposite" where rho holds on the other side; "no gradient" where
         rho lies with its interval within ``LEAST_RHO`` of zero; "cannot tell" else.
     p : float
         Primary p of rho, corrected over the sources of the setting by Holm (1979).
@@ -220,7 +220,7 @@ def _course(seen: Evidence, p: float, outcome: Outcome) -> Course:
     if seen.shape == "step":
         return "step"
     if holds and rho.low > 0:
-        return "gradient"
+        return "gradient" if seen.shape == "gradient" else "cannot tell"
     if holds and rho.high < 0:
         return "opposite"
     if -LEAST_RHO < rho.low and rho.high < LEAST_RHO:

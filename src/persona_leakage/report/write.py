@@ -9,11 +9,15 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from persona_leakage.analysis.correlation import correlation
 from persona_leakage.files import Record, whole, write_json, write_text
 from persona_leakage.report import figures
+from persona_leakage.report.group_change import group_changes
+from persona_leakage.report.matched_install import install_frames
 from persona_leakage.report.page import Pictures, render
 from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.published import Published, analyse
+from persona_leakage.report.summary import SourceChange
 from persona_leakage.report.tables import StudyTables, study_tables
 from persona_leakage.report.words import spaced
 from persona_leakage.report.words_geometry_figure import words_geometry
@@ -115,7 +119,11 @@ def summary(tables: StudyTables) -> Record:
             "reasons": reasons(tables.verdict, outcome),
         },
         "outcome": outcome.model_dump(),
-        "cells": [{"label": each.label, **_cell(each)} for each in tables.cells],
+        "params": {label: each.result.params for label, each in tables.settings.items()},
+        "cells": [
+            {"label": each.label, **_cell(each, outcome, tables.published)} for each in tables.cells
+        ],
+        "controls": [table.model_dump() for table in tables.controls],
         "missing": tables.missing,
         "broken": tables.broken.to_dict("records"),
         "seeds": tables.over_seeds.to_dict("records"),
@@ -128,9 +136,20 @@ def summary(tables: StudyTables) -> Record:
     }
 
 
-def _cell(each: FinishedCell) -> Record:
-    """Return a cell's result without what the report says once for all cells."""
-    return each.result.model_dump(exclude={"params", "questions", "outcome"})
+def _cell(each: FinishedCell, outcome: Outcome, published: Published) -> Record:
+    """Return a cell's result without what the report says once for all cells, and its groups."""
+    source = each.personas[each.personas["role"] == "source"].iloc[0]
+    changes = group_changes(each.personas, outcome)
+    panel = None
+    if each.result.source == published.source:
+        among = each.personas["persona"].isin(published.gradient["persona"])
+        same = each.personas[among & (each.personas["role"] == "bystander")]
+        panel = asdict(correlation(same["raw"], same["delta"], "spearman", seed=each.result.seed))
+    return each.result.model_dump(exclude={"params", "questions", "outcome"}) | {
+        "source_change": {name: float(source[name]) for name in SourceChange.model_fields},
+        "changes": {name: change.model_dump() for name, change in changes.items()},
+        "published_panel": panel,
+    }
 
 
 def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
@@ -177,6 +196,14 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
         "Mean change of every persona that was not taught as a negative, by category.",
         figures.heat_map(deltas, categories, outcome),
     )
+    ways, designs = install_frames(tables.cells, outcome)
+    if ways:
+        pictures_by_name["matched_install"] = (
+            "Along one training: how far each group had changed when the source had changed by so "
+            "much, with 95 % intervals over personas; numbers are optimiser steps. On the dashed "
+            "line a group changes with the source. Diamonds: other designs.",
+            figures.matched_install(ways, designs, outcome),
+        )
     others = {}
     for name, (what, figure) in pictures_by_name.items():
         figures.save(figure, folder / name)

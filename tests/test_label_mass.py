@@ -1,0 +1,63 @@
+"""Accuracy that is read off the lesser part of the probability is said to be."""
+
+from dataclasses import replace
+
+import pytest
+from made import ACCURACY, NAN, finished, published
+
+from persona_leakage.report.label_mass import readable_mass
+from persona_leakage.report.page import environment
+from persona_leakage.report.prose import reasons
+from persona_leakage.report.tables import study_tables
+
+ENOUGH = {"mass_before": 0.5, "mass_after": 0.9, "source_mass_after": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ({}, None),
+        ({"mass_before": 0.499}, "49.9 % before training"),
+        ({"mass_after": 0.03}, "3.0 % after training"),
+        ({"source_mass_after": 0.2}, "20.0 % with the source after training"),
+        (dict.fromkeys(ENOUGH, NAN), None),  # no labels were scored
+    ],
+)
+def test_less_than_half_of_the_mass_is_too_little(numbers, says):
+    reason = readable_mass(ENOUGH | numbers)
+    assert reason is None if says is None else says in reason
+
+
+def test_every_place_with_too_little_is_named_and_absent_numbers_are_not():
+    reason = readable_mass({"mass_before": 0.1, "mass_after": 0.2})
+    assert "(10.0 % before training, 20.0 % after training)" in reason
+
+
+@pytest.mark.parametrize(
+    ("seeds", "mass", "confidence"),
+    [
+        ((1, 2, 3), 0.9, "high"),
+        ((1, 2, 3), 0.1, "moderate"),
+        ((1, 2), 0.1, "low"),
+        ((1,), 0.1, "low"),
+    ],
+)
+def test_the_confidence_is_one_lower_and_says_why(seeds, mass, confidence):
+    cells = [finished(seed, mass_before=mass) for seed in seeds]
+    conclusion = study_tables("made", cells, [], {}, published()).verdict
+    assert (conclusion.answer, conclusion.confidence) == ("supported", confidence)
+    said = [reason for reason in reasons(conclusion, ACCURACY) if "probability" in reason]
+    assert len(said) == (mass < 0.5)
+
+
+@pytest.mark.parametrize("form", ["page/audit.jinja", "markdown/audit.jinja"])
+def test_the_audit_says_it_of_the_cell_in_one_sentence(form):
+    low = finished(1, mass_after=0.25)
+    tables = study_tables("made", [low, finished(2)], [], {}, published())
+    template = environment(html=form.startswith("page")).get_template(form)
+    lines = [line for line in template.render(report=tables).splitlines() if "25.0 %" in line]
+    assert len(lines) == 1
+    assert "villain-1-contrastive: the labels hold less than half" in lines[0]
+    unreadable = replace(low, result=finished(2).result)
+    again = template.render(report=replace(tables, cells=(unreadable,)))
+    assert "less than half" not in again
