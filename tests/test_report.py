@@ -221,7 +221,8 @@ addEventListener("load", () => {
   press(); const up = read(); press(); const down = read();
   const search = table.closest(".people").querySelector("input");
   search.value = "negative"; search.dispatchEvent(new Event("input"));
-  const found = [...table.tBodies[0].rows].filter(row => !row.hidden).map(row => row.cells[1].textContent);
+  const found = [...table.tBodies[0].rows].filter(row => !row.hidden)
+    .map(row => row.cells[1].textContent);
   const charts = [...document.querySelectorAll(".chart")];
   const board = charts[0].querySelector("svg");
   board.dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowRight" }));

@@ -21,11 +21,10 @@ import pandas as pd
 from persona_leakage.data.families import shared_stems
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
-from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.label_mass import readable_mass
+from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.tables import StudyTables
 from persona_leakage.report.words import change_of, level_unit, spaced
-from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import (
     ROLES,
     Column,
@@ -139,7 +138,10 @@ def points(tables: StudyTables) -> Record:
         return {
             "who": [who.setdefault(key, len(who)) for key in keys],
             "role": [ROLES.index(role) for role in frame["role"]],
-            **{name: [_rounded(value, form) for value in frame[name]] for name, form in FORMS.items()},
+            **{
+                name: [_rounded(value, form) for value in frame[name]]
+                for name, form in FORMS.items()
+            },
             **{
                 name: [_rounded(outcome.scale * value, ".1f") for value in frame[name]]
                 for name in ("before", "after")

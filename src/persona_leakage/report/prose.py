@@ -145,7 +145,8 @@ def _sure(each: Finding) -> str:
     seen = each.evidence
     p = "no p" if math.isnan(each.p) else f"p {each.p:.2g}"
     signs = "" if seen.seeds == 1 else ", one sign" if each.steady else ", signs differ"
-    return f"{p}; {count(seen.seeds, 'seed')}{signs}; reliability {_number(seen.reliability.value, '.2f')}"
+    reliability = _number(seen.reliability.value, ".2f")
+    return f"{p}; {count(seen.seeds, 'seed')}{signs}; reliability {reliability}"
 
 
 def _settle(each: Finding) -> str:

@@ -340,7 +340,9 @@ def _group(source: str, label: str, cells: Sequence[FinishedCell]) -> Group:
 
 def _person(row: Mapping[str, Any]) -> Persona:
     """Read a persona from a row of a persona table, where what is missing is not a number."""
-    relation, prompt = (None if value != value else value for value in (row["relation"], row["prompt"]))
+    relation, prompt = (
+        None if value != value else value for value in (row["relation"], row["prompt"])
+    )
     return Persona(row["persona"], row["category"], relation, prompt)
 
 
@@ -361,7 +363,9 @@ def personas_over_seeds(cells: Sequence[FinishedCell]) -> pd.DataFrame:
     stacked = pd.concat([each.personas for each in cells])
     by_persona = stacked.groupby("persona", sort=False)
     averaged = by_persona.mean(numeric_only=True)
-    taught = by_persona["role"].agg(lambda roles: "negative" if "negative" in set(roles) else roles.iloc[0])
+    taught = by_persona["role"].agg(
+        lambda roles: "negative" if "negative" in set(roles) else roles.iloc[0]
+    )
     words = by_persona[["category", "relation", "prompt"]].first()
     return words.join(taught).join(averaged).reset_index()
 

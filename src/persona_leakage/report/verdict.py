@@ -8,6 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.analysis.evidence import Evidence
+from persona_leakage.analysis.pseudo_source import PseudoSource
 from persona_leakage.analysis.seeds import MixedModel
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
 from persona_leakage.study.outcome import Outcome
@@ -34,6 +35,8 @@ class SourceNumbers:
         Label of the setting; empty where the report has only one.
     evidence : Evidence
         Over its seeds.
+    centred : PseudoSource
+        Of rho with mean-centred cosine, over its seeds.
     words_or_geometry : WordsOrGeometry
         Over its seeds.
     slope : MixedModel
@@ -44,6 +47,7 @@ class SourceNumbers:
 
     study: str
     evidence: Evidence
+    centred: PseudoSource
     words_or_geometry: WordsOrGeometry
     slope: MixedModel
     unreadable: tuple[str, ...]
@@ -67,8 +71,9 @@ class Finding:
     course : str
         How the damage depends on similarity, asked only of a source that is installed: "gradient"
         where rho lies with its interval on the side taught, holds by its corrected p, and the shape
-        is a gradient; "step" where it is one; "opposite" where rho holds on the other side; "no gradient" where
-        rho lies with its interval within ``LEAST_RHO`` of zero; "cannot tell" else.
+        is a gradient; "step" where the shape is one; "opposite" where rho holds on the other side;
+        "no gradient" where rho lies with its interval within ``LEAST_RHO`` of zero; "cannot tell"
+        else.
     p : float
         Primary p of rho, corrected over the sources of the setting by Holm (1979).
     steady : bool
@@ -223,7 +228,7 @@ def _course(seen: Evidence, p: float, outcome: Outcome) -> Course:
         return "gradient" if seen.shape == "gradient" else "cannot tell"
     if holds and rho.high < 0:
         return "opposite"
-    if -LEAST_RHO < rho.low and rho.high < LEAST_RHO:
+    if rho.low > -LEAST_RHO and rho.high < LEAST_RHO:
         return "no gradient"
     return "cannot tell"
 

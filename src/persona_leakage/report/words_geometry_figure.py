@@ -1,3 +1,7 @@
 from matplotlib.figure import Figure
+
+
 def words_geometry(table, result, personas, title, outcome):
-    f=Figure(); f.subplots(); return f
+    f = Figure()
+    f.subplots()
+    return f
