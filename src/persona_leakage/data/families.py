@@ -10,9 +10,10 @@ from functools import cache
 
 import pandas as pd
 import snowballstemmer
-from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from persona_leakage.data.catalog import PERSONAS_FILE, SOURCES, Persona
+from persona_leakage.data.words import overlap, words
 from persona_leakage.errors import InputError
 
 # The fewest personas of each kind that every source has.
@@ -27,7 +28,6 @@ LENGTH_GAP = 1.5
 IRREGULAR = {"built": "build", "child": "children", "stood": "stand", "taught": "teach"}
 
 _stemmer = snowballstemmer.stemmer("english")
-_content_words = CountVectorizer(stop_words="english").build_analyzer()
 
 
 def content_stems(text: str) -> frozenset[str]:
@@ -36,16 +36,24 @@ def content_stems(text: str) -> frozenset[str]:
     Parameters
     ----------
     text : str
-        Any English text.
+        Any text; stop words and stems are those of English.
 
     Returns
     -------
     frozenset of str
-        Lower-case words of two letters or more that are not among scikit-learn's
+        Its ``words.words`` that are no single Latin letter and not among scikit-learn's
         ``ENGLISH_STOP_WORDS``, each reduced by the Snowball stemmer for English (Porter2, as the
         package ``snowballstemmer`` has it). A hyphen parts two words.
     """
     return frozenset(_stem(word) for word in _content_words(text))
+
+
+def _content_words(text: str) -> list[str]:
+    return sorted(
+        word
+        for word in words(text)
+        if word not in ENGLISH_STOP_WORDS and not (len(word) == 1 and word.isascii())
+    )
 
 
 @cache
@@ -78,8 +86,7 @@ def content_overlap(one: str, other: str) -> float:
         English texts; the Jaccard index of their ``content_stems``.
     """
     stems = content_stems(one), content_stems(other)
-    union = len(stems[0] | stems[1])
-    return len(stems[0] & stems[1]) / union if union else 0.0
+    return overlap(*stems) if any(stems) else 0.0
 
 
 def check_families(personas: Mapping[str, Persona]) -> None:
@@ -154,10 +161,10 @@ def _check_decoy(name: str, prompt: str, source: str, source_prompt: str) -> Non
 
 
 def _check_twin(name: str, prompt: str, source: str, source_prompt: str) -> None:
-    words, source_words = (text.lower().rstrip(".").split() for text in (prompt, source_prompt))
-    changes = _word_changes(words, source_words)
+    ours, theirs = (text.lower().rstrip(".").split() for text in (prompt, source_prompt))
+    changes = _word_changes(ours, theirs)
     if not 1 <= changes <= TWIN_WORDS:
-        new = " ".join(word for word in words if word not in source_words) or "no new word"
+        new = " ".join(word for word in ours if word not in theirs) or "no new word"
         raise InputError(
             f"{PERSONAS_FILE}: the near-twin {name} changes {changes} words of the prompt of "
             f"{source} ({new}); change 1 to {TWIN_WORDS}"
@@ -167,12 +174,12 @@ def _check_twin(name: str, prompt: str, source: str, source_prompt: str) -> None
 _RULES = {"paraphrase": _check_paraphrase, "decoy": _check_decoy, "near-twin": _check_twin}
 
 
-def _word_changes(words: list[str], others: list[str]) -> int:
+def _word_changes(ours: list[str], theirs: list[str]) -> int:
     """Count the words to insert, delete or replace (Levenshtein's distance over words)."""
-    row = list(range(len(others) + 1))
-    for i, word in enumerate(words, start=1):
+    row = list(range(len(theirs) + 1))
+    for i, word in enumerate(ours, start=1):
         above, row = row, [i]
-        for j, other in enumerate(others, start=1):
+        for j, other in enumerate(theirs, start=1):
             row.append(min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (word != other)))
     return row[-1]
 
