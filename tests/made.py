@@ -11,7 +11,7 @@ from conftest import ROOT
 
 from persona_leakage.analysis.boundary import fit
 from persona_leakage.analysis.estimate import Estimate
-from persona_leakage.analysis.evidence import Evidence
+from persona_leakage.analysis.evidence import KINDS, Evidence
 from persona_leakage.analysis.seeds import MixedModel
 from persona_leakage.analysis.settle import Needed
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
@@ -34,6 +34,7 @@ AGREEMENT = Outcome(
     name="agreement", low=0, high=10, binary=False, direction=1, scale=1, unit="points"
 )
 NAN = float("nan")
+ENDS = (("", 0.0), ("_low", -2.0), ("_high", 2.0))
 
 
 @cache
@@ -105,22 +106,23 @@ def finished(
     personas = persona_frame(seed, outcome=outcome).replace("villain", source)
     boundary = boundary_of(seed, outcome)
     sign = outcome.direction
-    kinds = ("spearman_raw", "spearman_centred", "partial_raw", "pearson_raw")
+    rhos = [f"spearman_{kind}{part}" for kind in KINDS for part in ("", "_family", "_outside")]
+    means = {"bystander_delta": sign * 5.0, "family_delta": sign * 9.0, "outside_delta": 1.0}
     headline = {
         "source_before": 0.8,
         "source_after": 0.4,
         "source_delta": sign * 40.0,
-        "bystander_delta": sign * 5.0,
         "unrelated_delta": 0.5,
         "negative_delta": 1.0,
         "condition_delta": NAN,
         "mass_before": 0.99,
         "mass_after": 0.98,
         "bystanders": 21.0,
-        **dict.fromkeys(kinds, sign * 0.7),
-        **{f"{kind}_p": 0.0001 for kind in kinds},
-        **{f"{kind}_low": -0.9 for kind in kinds},
-        **{f"{kind}_high": -0.4 for kind in kinds},
+        **dict.fromkeys(rhos, sign * 0.7),
+        **{f"{rho}_low": sign * 0.7 - 0.2 for rho in rhos},
+        **{f"{rho}_high": sign * 0.7 + 0.2 for rho in rhos},
+        **{f"spearman_{kind}_p": 0.0001 for kind in KINDS},
+        **{f"{name}{end}": mean + add for name, mean in means.items() for end, add in ENDS},
     }
     predictors = pd.DataFrame(
         [
@@ -153,6 +155,7 @@ def finished(
         outcome=outcome,
         layer=15,
         by_similarity=False,
+        shape="gradient",
         questions=QuestionCounts(train=60, evaluate=50, near_duplicates=[]),
         audit=Audit(
             counts=[{"part": "source", "persona": source, "examples": 10, "correct": 0}],
@@ -259,7 +262,7 @@ def numbers_of(evidence, study="", along="geometry"):
     """The numbers of one source, as the rules take them."""
     told = blank(WordsOrGeometry, source="villain", verdict=along, reason="", threshold=0.5)
     slope = blank(MixedModel, rows=0, reason="left out")
-    return SourceNumbers(study, evidence, told, slope, ())
+    return SourceNumbers(study, evidence, evidence, told, slope, ())
 
 
 def blank(record, **fields):

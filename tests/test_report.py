@@ -31,13 +31,16 @@ CLASH = Clash(source="assistant", negative="assistant", part="assistant")
 def quick():
     """What is computed over seeds has tests of its own, and takes seconds."""
 
-    def evidence(changes, similarity, source, *_, **__):
+    def evidence(personas, changes, *_, **__):
+        [source] = personas.loc[personas["role"] == "source", "persona"]
         return evidence_of(source=source, seeds=len(changes), rho_by_seed=(-0.6,) * len(changes))
 
     stand_in = numbers_of(None)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tables, "evidence", evidence)
-        patch.setattr(tables, "words_or_geometry", lambda *_, **__: stand_in.words_or_geometry)
+        patch.setattr(tables, "evidence_of_cells", evidence)
+        told = stand_in.words_or_geometry
+        patch.setattr(tables, "words_or_geometry", lambda *_: told)
+        patch.setattr(tables, "words_or_geometry_over_seeds", lambda *_: told)
         patch.setattr(tables, "mixed_model", lambda *_: stand_in.slope)
         patch.setattr(write, "words_geometry", lambda *_: figures.training_curve(CURVE, "made"))
         yield

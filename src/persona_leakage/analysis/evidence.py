@@ -2,10 +2,10 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from persona_leakage.analysis import two_way
 from persona_leakage.analysis.checks import refuse_unknown
@@ -13,14 +13,18 @@ from persona_leakage.analysis.clustered import wild_cluster_p
 from persona_leakage.analysis.equivalence import Size, size_of
 from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.analysis.pseudo_source import pseudo_source
-from persona_leakage.analysis.ranks import Floats, constant, levels
+from persona_leakage.analysis.ranks import Floats, rank_correlation
 from persona_leakage.analysis.settle import Needed, components, needed
 from persona_leakage.analysis.shape import FAMILY, OUTSIDE, Shape, shape_of
+from persona_leakage.data.catalog import Persona
+from persona_leakage.data.relations import clusters_of, family_of
 from persona_leakage.errors import InputError
 from persona_leakage.study.outcome import Outcome
 
 BOTH = (FAMILY, OUTSIDE)
 GEOMETRY = "run `dvc repro geometry`"
+Kind = Literal["raw", "centred"]
+KINDS: tuple[Kind, ...] = ("raw", "centred")  # of cosines; the first carries the verdict
 
 
 @dataclass(frozen=True)
@@ -224,7 +228,9 @@ def evidence(
         rho=two_way.centred_percentile(*rho),
         family_rho=family_rho,
         outside_rho=outside_rho,
-        rho_by_seed=tuple(_rho(toward[1:], table[1:].mean(axis=1)) for table in tables),
+        rho_by_seed=tuple(
+            rank_correlation(toward[1:], table[1:].mean(axis=1), two_way.FEWEST) for table in tables
+        ),
         reliability=two_way.percentile(reliability, alone),
         true_rho=true_rho,
         pseudo_p=tests[0].p,
@@ -248,15 +254,121 @@ def _scaled(estimate: Estimate, unit: float) -> Estimate:
     return Estimate(unit * estimate.value, unit * estimate.low, unit * estimate.high)
 
 
-def _rho(toward: Floats, change: Floats) -> float:
-    if len(change) < two_way.FEWEST or constant(toward) or constant(change):
-        return float("nan")
-    return float(stats.spearmanr(levels(toward), levels(change)).statistic)
-
-
 def _needed(rho: float, tables: Sequence[Floats]) -> Needed:
     stack = np.stack(tables)[:, 1:]
     seeds, personas, questions = stack.shape
     if personas < 2 or questions < 2:
         return Needed(float("nan"), float("nan"), float("nan"))
     return needed(rho, components(stack), personas, questions, seeds)
+
+
+def evidence_of_cells(
+    personas: pd.DataFrame,
+    changes: Sequence[pd.DataFrame],
+    pairs: pd.DataFrame,
+    kind: Kind,
+    outcome: Outcome,
+    *,
+    by_similarity: bool,
+    seed: int,
+) -> Evidence:
+    """Gather the evidence of the cells of one source from the tables that they leave.
+
+    Parameters
+    ----------
+    personas : DataFrame
+        Of ``persona_table``: who is the source, who a bystander, and of which relation.
+    changes : sequence of DataFrame
+        As for ``evidence``.
+    pairs : DataFrame
+        Of ``cosines.table`` at one layer, of all pairs.
+    kind : {"raw", "centred"}
+        Which cosine is the similarity.
+    outcome : Outcome
+        As for ``evidence``.
+    by_similarity : bool
+        Likewise.
+    seed : int
+        Likewise.
+    """
+    people = people_of(personas)
+    [source] = personas.loc[personas["role"] == "source", "persona"]
+    return evidence(
+        changes,
+        pairs.pivot(index="source", columns="persona", values=kind).astype(float),
+        source,
+        personas.loc[personas["role"] == "bystander", "persona"].tolist(),
+        family_of(people, source),
+        clusters_of(people),
+        outcome,
+        by_similarity=by_similarity,
+        seed=seed,
+    )
+
+
+def people_of(personas: pd.DataFrame) -> dict[str, Persona]:
+    """Read the personas of a persona table, by name; what is missing there is not a number.
+
+    Parameters
+    ----------
+    personas : DataFrame
+        ``persona``, ``category``, ``relation``, ``prompt``.
+    """
+    columns = ["persona", "category", "relation", "prompt"]
+    known = personas[columns].astype(object).where(personas[columns].notna(), None)
+    return {row[0]: Persona(*row) for row in known.itertuples(index=False, name=None)}
+
+
+def rhos(seen: Evidence, kind: str) -> dict[str, float]:
+    """Return the correlations of the evidence, flat, as MLflow and ``dvc metrics`` compare them.
+
+    Parameters
+    ----------
+    seen : Evidence
+        Of a cell.
+    kind : str
+        On which cosine it rests, of ``KINDS``.
+
+    Returns
+    -------
+    dict of float
+        ``spearman_<kind>``, ``spearman_<kind>_family``, ``spearman_<kind>_outside``, each with
+        ``*_low``, ``*_high``; the first two with ``*_p`` (``pseudo_source``).
+    """
+    parts = {"": seen.rho, "_family": seen.family_rho, "_outside": seen.outside_rho}
+    flat = {
+        f"spearman_{kind}{part}{end}": value
+        for part, rho in parts.items()
+        for end, value in (("", rho.value), ("_low", rho.low), ("_high", rho.high))
+    }
+    return flat | {
+        f"spearman_{kind}_p": seen.pseudo_p,
+        f"spearman_{kind}_family_p": seen.family_pseudo_p,
+    }
+
+
+def sizes(seen: Evidence) -> dict[str, float]:
+    """Return the changes of the evidence, flat: they do not depend on the cosine.
+
+    Parameters
+    ----------
+    seen : Evidence
+        Of a cell.
+
+    Returns
+    -------
+    dict of float
+        ``bystander_delta``, ``family_delta``, ``outside_delta``, ``reliability``, each with
+        ``*_low``, ``*_high``.
+    """
+    estimates = {
+        "bystander_delta": seen.bystander_change,
+        "family_delta": seen.family_change,
+        "outside_delta": seen.outside_change,
+        "reliability": seen.reliability,
+    }
+    return {
+        f"{name}{end}": value
+        for name, each in estimates.items()
+        for end, value in (("", each.value), ("_low", each.low), ("_high", each.high))
+    }

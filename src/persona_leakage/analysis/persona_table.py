@@ -2,11 +2,9 @@
 
 from collections.abc import Mapping
 
-import numpy as np
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
-from persona_leakage.analysis.correlation import correlation, partial_correlation
 from persona_leakage.analysis.paired import (
     aligned,
     change_interval,
@@ -14,6 +12,7 @@ from persona_leakage.analysis.paired import (
     mean,
     mean_interval,
 )
+from persona_leakage.analysis.ranks import rank_correlation
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.study.outcome import Outcome
@@ -118,20 +117,17 @@ def persona_table(
     return table.sort_values("raw", ascending=False, ignore_index=True)
 
 
-def headline(table: pd.DataFrame, seed: int) -> dict[str, float]:
+def headline(table: pd.DataFrame) -> dict[str, float]:
     """Summarise a cell in the numbers that MLflow and ``dvc metrics`` compare.
 
     ``*_delta`` are in the outcome's unit: of the source, and the means over never-trained
     bystanders (all, and those unrelated to the source), over trained negatives and over control
-    conditions. Correlations are over never-trained bystanders, of similarity against delta;
-    ``partial_raw`` is Spearman's given the baseline outcome and the length of the prompt.
+    conditions. Intervals and correlations are those of ``evidence``.
 
     Parameters
     ----------
     table : DataFrame
         Of ``persona_table``.
-    seed : int
-        Of permutations and bootstrap.
     """
     bystanders = table[table["role"] == "bystander"]
     source = table[table["role"] == "source"].iloc[0]
@@ -139,6 +135,8 @@ def headline(table: pd.DataFrame, seed: int) -> dict[str, float]:
         "source_before": source["before"],
         "source_after": source["after"],
         "source_delta": source["delta"],
+        "source_delta_low": source["delta_low"],
+        "source_delta_high": source["delta_high"],
         "baseline_mean": table["before"].mean(),
         "mass_before": table["mass_before"].mean(),
         "mass_after": table["mass_after"].mean(),
@@ -150,29 +148,10 @@ def headline(table: pd.DataFrame, seed: int) -> dict[str, float]:
         "bystanders": len(bystanders),
         "questions": table["questions"].iloc[0],
     }
-    delta = bystanders["delta"].to_numpy(float)
-    tests = {
-        f"{method}_{kind}": correlation(bystanders[kind].to_numpy(float), delta, method, seed=seed)
-        for kind in ("raw", "centred")
-        for method in ("spearman", "pearson")
-    }
-    tests["partial_raw"] = partial_correlation(
-        bystanders["raw"].to_numpy(float),
-        delta,
-        bystanders[["before", "prompt_length"]].to_numpy(float),
-        seed=seed,
-    )
-    for name, test in tests.items():
-        numbers |= {
-            name: test.r,
-            f"{name}_p": test.p,
-            f"{name}_low": test.low,
-            f"{name}_high": test.high,
-        }
     return {name: float(value) for name, value in numbers.items()}
 
 
-def by_category(table: pd.DataFrame, outcome: Outcome, seed: int) -> pd.DataFrame:
+def by_category(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:
     """Tabulate the gradient within each category of bystanders, where it has five or more.
 
     Parameters
@@ -181,33 +160,25 @@ def by_category(table: pd.DataFrame, outcome: Outcome, seed: int) -> pd.DataFram
         Of ``persona_table``.
     outcome : Outcome
         Its direction says which category comes first.
-    seed : int
-        Of permutations and bootstrap.
 
     Returns
     -------
     DataFrame
-        ``category``, ``personas``, ``raw`` (mean cosine), ``delta`` (mean), ``rho``, ``p``
-        (Spearman over the category's bystanders; not a number for fewer than five). The category
-        that moved farthest in the taught direction first.
+        ``category``, ``personas``, ``raw`` (mean cosine), ``delta`` (mean), ``rho`` (Spearman over
+        the category's bystanders; not a number for fewer than five). The category that moved
+        farthest in the taught direction first.
     """
-    rows = []
-    for category, group in table[table["role"] == "bystander"].groupby("category"):
-        gradient = correlation(
-            group["raw"].to_numpy(float), group["delta"].to_numpy(float), "spearman", seed=seed
-        )
-        enough = len(group) >= FEWEST
-        rows.append(
-            {
-                "category": category,
-                "personas": len(group),
-                "raw": group["raw"].mean(),
-                "delta": group["delta"].mean(),
-                "rho": gradient.r if enough else np.nan,
-                "p": gradient.p if enough else np.nan,
-            }
-        )
-    columns = ["category", "personas", "raw", "delta", "rho", "p"]
+    rows = [
+        {
+            "category": category,
+            "personas": len(group),
+            "raw": group["raw"].mean(),
+            "delta": group["delta"].mean(),
+            "rho": rank_correlation(group["raw"], group["delta"], FEWEST),
+        }
+        for category, group in table[table["role"] == "bystander"].groupby("category")
+    ]
+    columns = ["category", "personas", "raw", "delta", "rho"]
     return pd.DataFrame(rows, columns=columns).sort_values(
         "delta", ascending=outcome.direction < 0, ignore_index=True
     )
@@ -240,7 +211,8 @@ def by_benchmark(
     Returns
     -------
     DataFrame
-        ``benchmark``, then the numbers of ``headline``, over that benchmark's questions alone.
+        ``benchmark``, then the numbers of ``headline`` and ``rho`` (Spearman's, of raw cosine and
+        change over bystanders), over that benchmark's questions alone.
     """
     rows = []
     for name in dict.fromkeys(after["benchmark"]):
@@ -253,5 +225,7 @@ def by_benchmark(
             outcome,
             seed,
         )
-        rows.append({"benchmark": name, **headline(table, seed)})
+        bystanders = table[table["role"] == "bystander"]
+        rho = rank_correlation(bystanders["raw"], bystanders["delta"], FEWEST)
+        rows.append({"benchmark": name, **headline(table), "rho": rho})
     return pd.DataFrame(rows)

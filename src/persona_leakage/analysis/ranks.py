@@ -1,7 +1,8 @@
-"""Which numbers are equal: the order of means that were computed in floating point."""
+"""Which numbers are equal: the order of means that were computed in floating point, and its rho."""
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -41,3 +42,24 @@ def constant(values: npt.ArrayLike) -> bool:
         Finite numbers.
     """
     return not levels(values).any()
+
+
+def rank_correlation(x: npt.ArrayLike, y: npt.ArrayLike, fewest: int) -> float:
+    """Spearman's correlation, where what differs by rounding alone is a tie.
+
+    Parameters
+    ----------
+    x, y : array-like of shape (n,)
+        Finite numbers.
+    fewest : int
+        Of fewer there is none.
+
+    Returns
+    -------
+    float
+        Not a number for fewer than ``fewest``, and where one side is constant.
+    """
+    places, others = levels(x), levels(y)
+    if len(places) < fewest or not places.any() or not others.any():
+        return float("nan")
+    return float(stats.spearmanr(places, others).statistic)

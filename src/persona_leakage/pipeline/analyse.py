@@ -5,6 +5,7 @@ from dataclasses import asdict
 import pandas as pd
 
 from persona_leakage.analysis.boundary import fit, outliers
+from persona_leakage.analysis.evidence import KINDS, evidence_of_cells, rhos, sizes
 from persona_leakage.analysis.margin import margin_gradient, with_margins
 from persona_leakage.analysis.paired import aligned
 from persona_leakage.analysis.persona_table import (
@@ -69,6 +70,7 @@ def main(cell: Cell) -> None:
         with_wrong_answer(question, study.questions.split_seed)
         for question in read_questions(paths.questions(study) / "evaluate.jsonl")
     ]
+    by_similarity = isinstance(study.personas, Neighbourhood)
     clock = Stopwatch()
     with clock.time("analyse"):
         pairs = pd.read_parquet(paths.pairs(study))
@@ -93,7 +95,22 @@ def main(cell: Cell) -> None:
         )
         primary = f"raw@{layer}"
         compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
-        numbers = headline(table, cell.seed) | margin_gradient(table, cell.seed)
+        answers = aligned(main_before, main_after, table["persona"].tolist(), outcome)
+        seen = {
+            kind: evidence_of_cells(
+                table,
+                [answers[1] - answers[0]],
+                here,
+                kind,
+                outcome,
+                by_similarity=by_similarity,
+                seed=cell.seed,
+            )
+            for kind in KINDS
+        }
+        numbers = headline(table) | sizes(seen["raw"]) | margin_gradient(table, cell.seed)
+        for kind, evidence in seen.items():
+            numbers |= rhos(evidence, kind)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         result = CellResult(
             study=study.study,
@@ -102,14 +119,15 @@ def main(cell: Cell) -> None:
             params=flat(study.model_dump(mode="json")),
             outcome=outcome,
             layer=layer,
-            by_similarity=isinstance(study.personas, Neighbourhood),
+            by_similarity=by_similarity,
+            shape=seen["raw"].shape,
             questions=QuestionCounts(**read_json(paths.questions(study) / "manifest.json")),
             audit=Audit(**audit),
             headline=numbers,
             boundary=BoundaryResult(**asdict(boundary)),
             outliers=outliers_table(outliers(bystanders, boundary, outcome), boundary, outcome),
             predictors=predictors_table(compared, primary, outcome),
-            categories=categories_table(by_category(table, outcome, cell.seed), outcome),
+            categories=categories_table(by_category(table, outcome), outcome),
             benchmarks=benchmarks_table(benchmarks, study.questions.train, outcome),
             diagnostics=behaviour.diagnose(before, after, role, questions),
         )
@@ -125,7 +143,6 @@ def main(cell: Cell) -> None:
     folder = paths.analysis(study, cell)
     with whole(folder) as partial:
         partial.mkdir()
-        answers = aligned(main_before, main_after, table["persona"].tolist(), outcome)
         write_cell(partial, result, table, curve, *answers, here)
         for name, figure in pictures.items():
             figures.save(figure, partial / name)

@@ -106,7 +106,6 @@ def categories_table(frame: pd.DataFrame, outcome: Outcome) -> TitledTable:
             Column(key="raw", title="mean cosine", form="%.3f"),
             Column(key="delta", title=f"mean delta ({outcome.unit})", form=CHANGE),
             Column(key="rho", title="rho within", form=RHO),
-            Column(key="p", title="p", form=P),
         ],
         "By category of bystanders",
     )
@@ -139,8 +138,7 @@ def benchmarks_table(frame: pd.DataFrame, trained: list[str], outcome: Outcome) 
                     ("negative", "negatives"),
                 )
             ),
-            Column(key="spearman_raw", title="rho, raw", form=RHO),
-            Column(key="spearman_raw_p", title="p", form=P),
+            Column(key="rho", title="rho, raw", form=RHO),
         ],
         "By benchmark",
     )

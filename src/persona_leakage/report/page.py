@@ -134,9 +134,9 @@ def points(tables: StudyTables) -> Record:
     who: dict[tuple[str | None, ...], int] = {}
 
     def numbers(frame: pd.DataFrame) -> Record:
-        keys = zip(*(frame[key].astype(object).where(frame[key].notna(), None) for key in PERSON))
+        known = frame[list(PERSON)].astype(object).where(frame[list(PERSON)].notna(), None)
         return {
-            "who": [who.setdefault(key, len(who)) for key in keys],
+            "who": [who.setdefault(tuple(person), len(who)) for person in known.to_numpy()],
             "role": [ROLES.index(role) for role in frame["role"]],
             **{
                 name: [_rounded(value, form) for value in frame[name]]

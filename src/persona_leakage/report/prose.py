@@ -209,6 +209,12 @@ def _reasons(each: Finding, outcome: Outcome) -> list[str]:
         f"{interval(seen.outside_rho, '+.2f')} among the {seen.outside} others; corrected for the "
         f"noise of the questions the whole is {interval(seen.true_rho, '+.2f')}."
     )
+    centred = each.numbers.centred
+    sentences.append(
+        f"with mean-centred cosine rho is {interval(centred.rho, '+.2f')}, within the family "
+        f"{interval(centred.family_rho, '+.2f')}, among the others "
+        f"{interval(centred.outside_rho, '+.2f')} (p {_number(centred.pseudo_p, '.2g')})."
+    )
     sentences.append(
         f"pretended to be the source, {seen.place - 1} of {seen.pretenders - 1} personas outside "
         f"the family have a steeper rho (p {_number(seen.pseudo_p, '.2g')}; by wild bootstrap over "

@@ -3,12 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import pandas as pd
 
 from persona_leakage.analysis.boundary import PARAMETERS, log_width
-from persona_leakage.analysis.evidence import Evidence, evidence
+from persona_leakage.analysis.evidence import KINDS, Evidence, evidence_of_cells, people_of
 from persona_leakage.analysis.seeds import (
     Heterogeneity,
     MixedModel,
@@ -18,8 +17,6 @@ from persona_leakage.analysis.seeds import (
 )
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry, words_or_geometry
 from persona_leakage.analysis.words_or_geometry import over_seeds as words_or_geometry_over_seeds
-from persona_leakage.data.catalog import Persona
-from persona_leakage.data.relations import clusters_of, family_of
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
 from persona_leakage.report.label_mass import readable_mass
@@ -47,10 +44,8 @@ class Group:
         Contrastive ones without a clash.
     personas : DataFrame
         Of ``personas_over_seeds``.
-    people : dict of Persona
-        The same personas, by name.
-    evidence : Evidence
-        Over the seeds.
+    evidence, centred : Evidence
+        Over the seeds, by raw and by mean-centred cosine.
     words_or_geometry : WordsOrGeometry
         Likewise.
     mixed : MixedModel
@@ -61,8 +56,8 @@ class Group:
     study: str
     cells: tuple[FinishedCell, ...]
     personas: pd.DataFrame
-    people: Mapping[str, Persona]
     evidence: Evidence
+    centred: Evidence
     words_or_geometry: WordsOrGeometry
     mixed: MixedModel
 
@@ -155,7 +150,8 @@ class StudyTables:
         """The rows of ``broken`` by name of the group, of groups that have any."""
         rows: dict[str, list[Record]] = {}
         for row in self.broken.to_dict("records"):
-            rows.setdefault(f"{row['study']} {row['source']}".strip(), []).append(row)
+            name = f"{row['study']} {row['source']}".strip()
+            rows.setdefault(name, []).append({str(key): value for key, value in row.items()})
         return rows
 
     @property
@@ -306,44 +302,36 @@ def _groups(cells: Sequence[FinishedCell]) -> tuple[Group, ...]:
 def _group(source: str, label: str, cells: Sequence[FinishedCell]) -> Group:
     first = cells[0].result
     personas = personas_over_seeds(cells)
-    people = {row["persona"]: _person(row) for row in personas.to_dict("records")}
-    bystanders = personas[personas["role"] == "bystander"]
-    pairs = cells[0].pairs
+    people = people_of(personas)
     rows = _stacked([(each, each.personas) for each in cells])
+    seen = {
+        kind: evidence_of_cells(
+            personas,
+            [each.after - each.before for each in cells],
+            cells[0].pairs,
+            kind,
+            first.outcome,
+            by_similarity=first.by_similarity,
+            seed=SEED,
+        )
+        for kind in KINDS
+    }
     return Group(
         source,
         label,
         tuple(cells),
         personas,
-        people,
-        evidence(
-            [each.after - each.before for each in cells],
-            pairs.pivot(index="source", columns="persona", values="raw").astype(float),
-            source,
-            bystanders["persona"].tolist(),
-            family_of(people, source),
-            clusters_of(people),
-            first.outcome,
-            by_similarity=first.by_similarity,
-            seed=SEED,
-        ),
+        seen["raw"],
+        seen["centred"],
         words_or_geometry_over_seeds(
             [
-                words_or_geometry(each.personas, pairs, people, source, first.outcome)
+                words_or_geometry(each.personas, each.pairs, people, source, first.outcome)
                 for each in cells
             ],
             first.outcome,
         ),
         mixed_model(rows[rows["role"] == "bystander"]),
     )
-
-
-def _person(row: Mapping[str, Any]) -> Persona:
-    """Read a persona from a row of a persona table, where what is missing is not a number."""
-    relation, prompt = (
-        None if value != value else value for value in (row["relation"], row["prompt"])
-    )
-    return Persona(row["persona"], row["category"], relation, prompt)
 
 
 def personas_over_seeds(cells: Sequence[FinishedCell]) -> pd.DataFrame:
@@ -375,6 +363,7 @@ def _numbers(group: Group) -> SourceNumbers:
     return SourceNumbers(
         group.study,
         group.evidence,
+        group.centred,
         group.words_or_geometry,
         group.mixed,
         tuple(dict.fromkeys(reason for reason in reasons if reason)),

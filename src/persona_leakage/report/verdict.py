@@ -8,7 +8,6 @@ from statsmodels.stats.multitest import multipletests
 
 from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.analysis.evidence import Evidence
-from persona_leakage.analysis.pseudo_source import PseudoSource
 from persona_leakage.analysis.seeds import MixedModel
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
 from persona_leakage.study.outcome import Outcome
@@ -33,10 +32,8 @@ class SourceNumbers:
     ----------
     study : str
         Label of the setting; empty where the report has only one.
-    evidence : Evidence
-        Over its seeds.
-    centred : PseudoSource
-        Of rho with mean-centred cosine, over its seeds.
+    evidence, centred : Evidence
+        Over its seeds, by raw and by mean-centred cosine; the rules read the first.
     words_or_geometry : WordsOrGeometry
         Over its seeds.
     slope : MixedModel
@@ -47,7 +44,7 @@ class SourceNumbers:
 
     study: str
     evidence: Evidence
-    centred: PseudoSource
+    centred: Evidence
     words_or_geometry: WordsOrGeometry
     slope: MixedModel
     unreadable: tuple[str, ...]

@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from persona_leakage.analysis.correlation import correlation
+from persona_leakage.analysis.evidence import people_of
 from persona_leakage.files import Record, whole, write_json, write_text
 from persona_leakage.report import figures
 from persona_leakage.report.group_change import group_changes
@@ -165,7 +166,12 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
     for group in tables.groups:
         figure = words_geometry(
-            group.personas, group.words_or_geometry, group.people, spaced(group.name), outcome
+            group.personas,
+            group.cells[0].pairs,
+            group.words_or_geometry,
+            people_of(group.personas),
+            spaced(group.name),
+            outcome,
         )
         figures.save(figure, folder / f"words_geometry_{group.name.replace(' ', '_')}")
     pictures_by_name: dict[str, tuple[str, Figure]] = {}

@@ -27,23 +27,27 @@ from persona_leakage.study.outcome import Outcome
 VERSION: Literal[3] = 3
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
+ENDS = ("", "_low", "_high")
 # what the report and its verdict read of a cell's headline numbers; there may be more
 HEADLINE = (
     "source_before",
     "source_after",
     "source_delta",
-    "bystander_delta",
     "unrelated_delta",
     "negative_delta",
     "condition_delta",
     "mass_before",
     "mass_after",
     "bystanders",
+    *(f"{name}_delta{end}" for name in ("bystander", "family", "outside") for end in ENDS),
     *(
-        f"{kind}{part}"
-        for kind in ("spearman_raw", "spearman_centred", "partial_raw", "pearson_raw")
-        for part in ("", "_p", "_low", "_high")
+        f"spearman_{kind}{part}{end}"
+        for kind in ("raw", "centred")
+        for part in ("", "_family", "_outside")
+        for end in ENDS
     ),
+    "spearman_raw_p",
+    "spearman_centred_p",
 )
 # columns of a persona table: of the question-level model, and of the right choice's margin
 LOG_ODDS = (
@@ -239,6 +243,8 @@ class CellResult(_Part):
         At which the study's cosines were taken.
     by_similarity : bool
         Whether similarity to the source chose who is asked.
+    shape : str
+        How the change depends on similarity: of ``analysis.shape``.
     questions : QuestionCounts
         Of both sides of the split.
     audit : Audit
@@ -263,6 +269,7 @@ class CellResult(_Part):
     outcome: Outcome
     layer: int
     by_similarity: bool
+    shape: str
     questions: QuestionCounts
     audit: Audit
     headline: dict[str, Number]
@@ -505,8 +512,9 @@ def write_cell(
     pairs.to_parquet(folder / "pairs.parquet", index=False, compression="zstd")
 
 
-# a missing value is written as nothing: "null" and "nan" are names like others
-_read_csv = partial(pd.read_csv, keep_default_na=False, na_values=[""])
+def _read_csv(file: Path) -> pd.DataFrame:
+    # a missing value is written as nothing: "null" and "nan" are names like others
+    return pd.read_csv(file, keep_default_na=False, na_values=[""])
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
