@@ -25,6 +25,7 @@ from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.tables import StudyTables
 from persona_leakage.report.words import change_of, level_unit, spaced
+from persona_leakage.report.words_geometry_tables import words_geometry_tables
 from persona_leakage.study.results import (
     ROLES,
     Column,
@@ -109,6 +110,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "findings": findings_table(tables.verdict, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,
+        "least_move": rules.least_move(tables.outcome),
         "params": params,
         "differing": differing(params),
         "points": points(tables),
@@ -240,6 +242,8 @@ def environment(*, html: bool) -> jinja2.Environment:
         "spaced": spaced,
         "framed": framed,
         "cell_name": name_of,
+        "sentence": sentence,
+        "words_geometry_tables": words_geometry_tables,
         "readable_mass": readable_mass,
         "md": markdown_text,
         "code": markdown_code,
@@ -297,6 +301,17 @@ def framed(frame: pd.DataFrame, form: str = "%.3g") -> TitledTable:
         for name in frame
     ]
     return titled(frame, columns, title="")
+
+
+def sentence(text: str) -> str:
+    """Begin a clause with a capital and end it with a full stop.
+
+    Parameters
+    ----------
+    text : str
+        May be empty.
+    """
+    return f"{text[0].upper()}{text[1:]}." if text else ""
 
 
 def differing(params: Mapping[str, Record]) -> list[str]:
