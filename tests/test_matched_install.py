@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from made import ACCURACY, AGREEMENT, finished
+from made import ACCURACY, AGREEMENT, NAN, finished
+from scipy import stats
 
 from persona_leakage.report import figures
 from persona_leakage.report.group_change import group_changes, mean_interval, members
@@ -22,6 +23,9 @@ from persona_leakage.report.matched_install import (
     zone,
 )
 from persona_leakage.report.page import environment
+
+FAMILY = [f"persona_{index}" for index in range(3, 12)]
+OTHERS = [f"persona_{index}" for index in range(12, 24)]
 
 
 def made(variant="contrastive", source=1.0, others=1.0, steps=100, outcome=ACCURACY, **more):
@@ -50,7 +54,7 @@ def test_groups_are_bystanders_of_a_kind_and_the_negatives():
     assert groups["bystanders"] == {f"persona_{index}" for index in range(3, 24)}
     assert groups["core"] == groups["bystanders"]
     assert groups["unrelated"] == set()
-    assert groups["family"] == {f"persona_{index}" for index in range(3, 12)}
+    assert groups["family"] == set(FAMILY) and groups["outside"] == set(OTHERS)
 
 
 def test_a_source_without_a_relation_has_no_family():
@@ -158,22 +162,42 @@ def test_a_steep_and_a_flat_zone_are_told_apart_at_the_same_damage():
     assert shares[1][0] == pytest.approx(0.2 * shares[1][1])
 
 
+def with_family(cell, factor):
+    """The cell, with its family's changes multiplied."""
+    family = members(cell.personas)["family"]
+    cell.personas.loc[family, "delta"] *= factor
+    return cell
+
+
 @pytest.mark.parametrize(
-    ("source", "others", "word"),
+    ("source", "family", "word"),
     [
-        (1.0, 0.5, "narrower"),
-        (1.0, 1.5, "wider"),
+        (1.0, 0.3, "narrower"),
+        (1.0, 1.7, "wider"),
+        (1.0, 1.0, "cannot tell"),
         (0.5, 0.5, "cannot tell"),  # less damage, and no more than that
-        (0.5, 0.8, "wider"),
+        (0.5, 0.9, "wider"),
+        (0.1, 0.0, "not installed"),
     ],
 )
-def test_a_design_is_narrower_only_at_the_same_damage_of_the_source(source, others, word):
-    cells = [made(), made("until_50", 0.5, 0.5), made("hard_negatives", source, others)]
+def test_a_design_is_narrower_only_at_the_same_damage_of_the_source(source, family, word):
+    hard = with_family(made("hard_negatives", source, source), family / source)
+    cells = [made(), made("until_50", 0.5, 0.5), hard]
     end, row = others_frame(designs(cells)[0], ACCURACY).to_dict("records")
     assert end["zone"] == "–" and np.isnan(end["family_against"])
     assert row["zone"] == word
+    assert row["outside_against"] == pytest.approx(0)
     if word == "cannot tell":
         assert row["family_against"] == pytest.approx(0)
+
+
+def test_what_a_training_does_to_everyone_is_no_part_of_the_zone():
+    lifted = made("dose_50", 0.5, 0.5)
+    lifted.personas.loc[lifted.personas["role"] == "bystander", "delta"] += 7.0
+    row = others_frame(designs([made(), lifted])[0], ACCURACY).iloc[1]
+    assert (row["family_against"], row["outside_against"]) == pytest.approx((7, 7))
+    assert row["zone_change"] == pytest.approx(0, abs=1e-9)
+    assert row["zone"] == "cannot tell"
 
 
 def test_who_was_a_negative_in_one_design_is_compared_in_none():
@@ -185,24 +209,36 @@ def test_who_was_a_negative_in_one_design_is_compared_in_none():
     way.personas.loc[4, "delta"] = -1000.0
     [found] = designs([way, hard])
     row = others_frame(found, ACCURACY).iloc[1]
-    names = [f"persona_{index}" for index in range(5, 12)]
-    change = deltas(hard)[names] - deltas(way)[names]
-    assert row["family_against"] == pytest.approx(change.mean())
+    changes = [deltas(hard)[names] - deltas(way)[names] for names in (FAMILY[2:], OTHERS)]
+    assert row["family_against"] == pytest.approx(changes[0].mean())
+    assert row["outside_against"] == pytest.approx(changes[1].mean())
+    # Welch's interval, from its formula
+    variance = [change.var() / len(change) for change in changes]
+    freedom = sum(variance) ** 2 / sum(
+        each**2 / (len(change) - 1) for each, change in zip(variance, changes, strict=True)
+    )
+    reach = stats.t.isf(0.025, freedom) * np.sqrt(sum(variance))
+    middle = changes[0].mean() - changes[1].mean()
+    assert row["zone_change"] == pytest.approx(middle)
+    assert row["zone_change_low"] == pytest.approx(middle - reach)
+    assert row["zone_change_high"] == pytest.approx(middle + reach)
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "outcome", "word"),
+    ("source", "low", "high", "outcome", "word"),
     [
-        (1.0, 3.0, ACCURACY, "narrower"),
-        (-3.0, -1.0, ACCURACY, "wider"),
-        (1.0, 3.0, AGREEMENT, "wider"),
-        (-3.0, -1.0, AGREEMENT, "narrower"),
-        (-1.0, 1.0, ACCURACY, "cannot tell"),
-        (float("nan"), float("nan"), ACCURACY, "cannot tell"),
+        (-10.0, 1.0, 3.0, ACCURACY, "narrower"),
+        (-9.9, 1.0, 3.0, ACCURACY, "not installed"),
+        (40.0, 1.0, 3.0, ACCURACY, "not installed"),
+        (-40.0, -3.0, -1.0, ACCURACY, "wider"),
+        (4.0, 1.0, 3.0, AGREEMENT, "wider"),
+        (4.0, -3.0, -1.0, AGREEMENT, "narrower"),
+        (-40.0, -1.0, 1.0, ACCURACY, "cannot tell"),
+        (-40.0, NAN, NAN, ACCURACY, "cannot tell"),
     ],
 )
-def test_the_zone_follows_the_interval_and_the_direction(low, high, outcome, word):
-    assert zone(low, high, outcome) == word
+def test_the_zone_follows_the_interval_and_the_direction(source, low, high, outcome, word):
+    assert zone(source, low, high, outcome) == word
 
 
 def test_tables_are_there_for_designs_that_are_there():
@@ -222,7 +258,7 @@ def test_tables_are_there_for_designs_that_are_there():
 @pytest.mark.parametrize("form", ["page", "markdown"])
 def test_both_forms_of_the_report_show_the_tables_where_there_are_any(form):
     template = environment(html=form == "page").get_template(f"{form}/controls.jinja")
-    tables = control_tables([made(), made("hard_negatives", 1.0, 0.5)], ACCURACY)
+    tables = control_tables([made(), with_family(made("hard_negatives"), 0.3)], ACCURACY)
     text = template.render(report=SimpleNamespace(controls=tables))
     assert "Other designs: villain, seed 42" in text
     [line] = [line for line in text.splitlines() if "hard negatives" in line]

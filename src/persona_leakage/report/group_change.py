@@ -14,7 +14,7 @@ from persona_leakage.study.results import FinishedCell, Number
 
 CERTAIN_P = 0.05
 SEED = 0  # of the bootstrap: the same interval for the same answers
-GroupName = Literal["bystanders", "core", "family", "unrelated", "negatives"]
+GroupName = Literal["bystanders", "core", "family", "outside", "unrelated", "negatives"]
 
 
 class GroupChange(BaseModel):
@@ -49,7 +49,8 @@ def group_changes(cell: FinishedCell) -> dict[GroupName, GroupChange]:
     """Summarise the groups of a cell.
 
     All but the negatives are bystanders, which were never trained: ``core`` those of the original's
-    own panel, ``family`` those written around the source, ``unrelated`` those of that category.
+    own panel, ``family`` those written around the source, ``outside`` all others, ``unrelated``
+    those of that category.
 
     Parameters
     ----------
@@ -79,6 +80,7 @@ def members(personas: pd.DataFrame) -> dict[GroupName, pd.Series]:
         "bystanders": bystander,
         "core": bystander & (personas["category"] == "core"),
         "family": bystander & kin,
+        "outside": bystander & ~kin,
         "unrelated": bystander & (personas["category"] == "unrelated"),
         "negatives": personas["role"] == "negative",
     }

@@ -16,6 +16,7 @@ from scipy import stats
 
 from persona_leakage.files import Record
 from persona_leakage.report.group_change import GroupChange, GroupName, group_changes, members
+from persona_leakage.report.verdict import least_move
 from persona_leakage.report.words import spaced
 from persona_leakage.study.cell import until
 from persona_leakage.study.outcome import Outcome
@@ -23,7 +24,7 @@ from persona_leakage.study.results import Column, FinishedCell, TitledTable, tit
 
 CHANGE = "%+.1f"
 GROUPS: tuple[GroupName, ...] = ("bystanders", "family", "unrelated")
-AGAINST: tuple[GroupName, ...] = ("family", "bystanders")
+AGAINST: tuple[GroupName, ...] = ("family", "outside")
 
 
 @dataclass(frozen=True)
@@ -153,46 +154,57 @@ def others_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The columns of ``way_frame``, first the end of the way; then, for ``family`` and
-        ``bystanders``, ``*_against`` with ``*_low``, ``*_high``: mean over the personas that are
-        bystanders here and all along the way, of the change here minus the contrastive one at the
-        same damage of the source (``expected``); not a number where there is no such training.
-        ``zone``: whether the family's is narrower or wider, by its interval.
+        The columns of ``way_frame``, first the end of the way; then ``family_against`` and
+        ``outside_against``: mean, over the personas that are bystanders here and all along the
+        way, of the change here minus the contrastive one at the same damage of the source
+        (``expected``); ``zone_change`` with ``*_low``, ``*_high``: the family's minus that of the
+        others, so that what a longer training does to everyone drops out (95 %, Welch 1947, over
+        personas); ``zone``. Not numbers where nothing can be compared.
     """
     rows = []
     for place, each in enumerate([*found.way[-1:], *found.others]):
-        row = _row(each)
         compared = bool(found.way) and place > 0
-        for group in AGAINST:
-            excess = (
-                _excess(each, found.way, group, outcome) if compared else pd.Series(dtype=float)
-            )
-            low, high = over_personas(excess)
-            row |= {
-                f"{group}_against": float(excess.mean()) if len(excess) else np.nan,
-                f"{group}_against_low": low,
-                f"{group}_against_high": high,
-            }
-        low, high = row["family_against_low"], row["family_against_high"]
-        row["zone"] = zone(low, high, outcome) if compared else "–"
-        rows.append(row)
+        against = {
+            group: _excess(each, found.way, group, outcome) if compared else pd.Series(dtype=float)
+            for group in AGAINST
+        }
+        change, low, high = _apart(against["family"], against["outside"])
+        rows.append(
+            _row(each)
+            | {f"{group}_against": excess.mean() for group, excess in against.items()}
+            | {"zone_change": change, "zone_change_low": low, "zone_change_high": high}
+            | {"zone": zone(_source_change(each), low, high, outcome) if compared else "–"}
+        )
     return pd.DataFrame(rows)
 
 
-def zone(low: float, high: float, outcome: Outcome) -> str:
+def zone(source_change: float, low: float, high: float, outcome: Outcome) -> str:
     """Say whether the family changed more or less than at the same damage of the source.
 
     Parameters
     ----------
+    source_change : float
+        In the outcome's unit; by less than ``verdict.least_move`` there is nothing to compare.
     low, high : float
-        Interval of the mean difference, in the outcome's unit.
+        Interval of the family's difference to the others, in the outcome's unit.
     outcome : Outcome
         Its direction: which difference is more damage.
     """
+    if outcome.direction * source_change < least_move(outcome) - 1e-9:
+        return "not installed"
     near, far = sorted((outcome.direction * low, outcome.direction * high))
     if near > 0:
         return "wider"
     return "narrower" if far < 0 else "cannot tell"
+
+
+def _apart(family: pd.Series, others: pd.Series) -> tuple[float, float, float]:
+    """Difference of two means with its 95 % interval, variances not taken to be the same."""
+    change = float(family.mean() - others.mean())
+    if min(len(family), len(others)) < 2:
+        return change, math.nan, math.nan
+    found = stats.ttest_ind(family, others, equal_var=False).confidence_interval(0.95)
+    return change, float(found.low), float(found.high)
 
 
 def over_personas(values: pd.Series) -> tuple[float, float]:
@@ -387,13 +399,13 @@ def _kinds_table(found: Designs, several: bool) -> TitledTable:
 
 def _others_table(found: Designs, outcome: Outcome, several: bool) -> TitledTable:
     change = partial(Column, form=CHANGE)
-    against = []
-    for group in AGAINST:
-        against += [
-            change(key=f"{group}_against", title=f"{group}, against ({outcome.unit})"),
-            change(key=f"{group}_against_low", title="low"),
-            change(key=f"{group}_against_high", title="high"),
-        ]
+    against = [
+        change(key="family_against", title=f"family, against ({outcome.unit})"),
+        change(key="outside_against", title="others, against"),
+        change(key="zone_change", title="apart"),
+        change(key="zone_change_low", title="low"),
+        change(key="zone_change_high", title="high"),
+    ]
     way = (
         "interpolated between the trainings stopped on the way"
         if found.stopped
@@ -409,7 +421,9 @@ def _others_table(found: Designs, outcome: Outcome, several: bool) -> TitledTabl
         ],
         f"Other designs: {_name(found, several)}",
         "Against: the change minus that of the contrastive training where its source had changed "
-        f"as far, persona by persona ({way}), over bystanders of both; a source that fell farther "
-        "is compared with the end. The zone is narrower or wider when the interval of the family's "
-        "difference (95 %, over personas) leaves out zero.",
+        f"as far, persona by persona ({way}), over bystanders of both; a source that changed "
+        "farther is compared with the end. Apart: the family's minus that of all others, since a "
+        "longer training does something to everyone. The zone is narrower or wider when the "
+        "interval of that (95 %, over personas) leaves out zero; where the source itself moved by "
+        f"less than {least_move(outcome):g} {outcome.unit} there is nothing to compare.",
     )
