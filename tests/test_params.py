@@ -127,3 +127,8 @@ def test_a_fault_is_short_and_says_nothing_of_the_library_that_noticed_it(change
 def test_each_benchmark_may_be_asked_so_much(tmp_path):
     path = changed(tmp_path, lambda c: c["questions"].update(max_evaluate={"everyday": 7}))
     assert load_study(path).questions.max_evaluate == {"everyday": 7}
+
+
+def test_a_benchmark_may_be_split_and_not_trained_on(tmp_path):
+    path = changed(tmp_path, lambda c: c["questions"].update(max_train={"everyday": 0}))
+    assert load_study(path).questions.max_train == {"everyday": 0}

@@ -111,7 +111,8 @@ class Questions(Section):
     """Which questions are trained on and which are asked.
 
     A benchmark in both lists is split by row; one that is only evaluated is asked whole.
-    ``max_train`` and ``max_evaluate`` draw no more of each benchmark; the second may name them.
+    ``max_train`` and ``max_evaluate`` draw no more of each benchmark, or of those that they name.
+    With ``max_train`` 0 a benchmark is asked the rows that a study trained on it would ask.
     ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository, in the folder
     ``snapshots``, which dvc.yaml watches.
     """
@@ -120,7 +121,7 @@ class Questions(Section):
     evaluate: Annotated[list[Name], Field(min_length=1)]
     train_fraction: Fraction = 0.5
     split_seed: NonNegative = 42
-    max_train: Positive | None = None
+    max_train: Positive | dict[Name, NonNegative] | None = None
     max_evaluate: Positive | dict[Name, Positive] | None = None
     snapshots: dict[Name, str] = {}
 
