@@ -4,6 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from made import ACCURACY, AGREEMENT, finished
 
@@ -16,6 +17,7 @@ from persona_leakage.report.matched_install import (
     install_frames,
     kinds_frame,
     others_frame,
+    over_personas,
     way_frame,
     zone,
 )
@@ -66,18 +68,38 @@ def test_who_moved_moved_as_taught_by_the_least_or_more(outcome):
     personas.loc[6, "delta"] = -2 * least
     personas["p_holm"] = 0.5
     personas.loc[4, "p_holm"] = 0.049
-    change = group_changes(personas, outcome)["family"]
+    change = group_changes(replace(made(outcome=outcome), personas=personas))["family"]
     assert (change.personas, change.moved, change.certain) == (9, 2, 1)
     assert change.mean == pytest.approx((2 + 0.99 - 2) * least / 9)
-    assert change.low < change.mean < change.high
 
 
-def test_the_interval_of_a_mean_is_students():
-    low, high = mean_interval(made().personas["delta"].iloc[:3])
+def test_the_interval_of_a_group_is_over_personas_and_questions():
+    rng = np.random.default_rng(0)
+    persona, question = rng.normal(0, 4, (40, 1)), rng.normal(0, 30, (1, 100))
+    answers = pd.DataFrame(persona + question + rng.normal(0, 20, (40, 100)))
+    low, high = mean_interval(answers)
+    # what personas, questions and the rest contribute to the variance of the mean
+    reach = 1.96 * np.sqrt(persona.var() / 40 + question.var() / 100 + 20**2 / 4000)
+    assert high - low == pytest.approx(2 * reach, rel=0.2)
+    assert low < answers.to_numpy().mean() < high
+    assert np.isnan(mean_interval(answers.iloc[:1])).all()
+
+
+def test_a_cells_groups_have_the_intervals_of_their_own_answers():
+    cell = made()
+    family = cell.personas["persona"][members(cell.personas)["family"]]
+    change = 100 * (cell.after - cell.before)
+    found = group_changes(cell)["family"]
+    assert (found.low, found.high) == mean_interval(change.loc[family])
+    assert found.low < found.mean < found.high
+
+
+def test_the_interval_over_personas_is_students():
+    low, high = over_personas(made().personas["delta"].iloc[:3])
     values = made().personas["delta"].iloc[:3]
     reach = 4.302653 * values.std() / np.sqrt(3)  # t of two degrees of freedom
     assert (low, high) == pytest.approx((values.mean() - reach, values.mean() + reach), rel=1e-5)
-    assert np.isnan(mean_interval(values.iloc[:1])).all()
+    assert np.isnan(over_personas(values.iloc[:1])).all()
 
 
 def test_cells_that_differ_in_their_variant_alone_stand_together():
@@ -131,7 +153,7 @@ def test_relatives_are_told_apart_by_how_they_are_related():
 def test_a_steep_and_a_flat_zone_are_told_apart_at_the_same_damage():
     flat = [made(), made("until_50", 0.5, 0.5, steps=50)]
     steep = [made(), made("until_50", 0.5, 0.1, steps=50)]
-    shares = [way_frame(designs(cells)[0], ACCURACY)["share"].tolist() for cells in (flat, steep)]
+    shares = [way_frame(designs(cells)[0])["share"].tolist() for cells in (flat, steep)]
     assert shares[0][0] == pytest.approx(shares[0][1])
     assert shares[1][0] == pytest.approx(0.2 * shares[1][1])
 

@@ -22,6 +22,7 @@ from persona_leakage.study.results import Value
 Word = Literal["agrees", "disagrees", "cannot tell"]
 
 LEAK = 5.0  # pp; a mean that fell by less is none, one that fell by more is leakage
+ENDS = ("low", "high")
 SAME = 0.01  # of cosine; boundaries that lie within so little of each other are one
 INFINITY = math.inf
 
@@ -201,6 +202,11 @@ def _follows(main: Summary, published: Published) -> Claim:
             f"rho {numbers['spearman_raw']:+.2f} {_interval(low, high, '+.2f')}, mean-centred "
             f"{numbers['spearman_centred']:+.2f} {_interval(*centred, '+.2f')}"
         )
+        shows += "".join(
+            f", {where} the family {numbers[f'spearman_raw_{part}']:+.2f} "
+            f"{_interval(*(numbers[f'spearman_raw_{part}_{end}'] for end in ENDS), '+.2f')}"
+            for where, part in (("within", "family"), ("outside", "outside"))
+        )
         if cell.published_panel:
             panel = cell.published_panel
             shows += (
@@ -289,10 +295,11 @@ def _spares(main: Summary, headline: pd.DataFrame) -> Claim:
 
     def everyone(cell: SummaryCell) -> tuple[str, Word]:
         every, family = cell.changes["bystanders"], cell.changes["family"]
+        mean = (cell.headline[f"family_delta{end}"] for end in ("", "_low", "_high"))
         shows = (
             f"{every.certain} of {every.personas} fell by {least_move(outcome):g} pp or more "
             f"beyond chance, {family.certain} of them among the {family.personas} of its family, "
-            f"whose mean is {_change(family.mean, family.low, family.high)}"
+            f"whose mean is {_change(*mean)}"
         )
         return shows, "disagrees" if every.certain else "agrees"
 
@@ -306,7 +313,7 @@ def _spares(main: Summary, headline: pd.DataFrame) -> Claim:
     return Claim(
         f"The {spaced(source)} does not leak",
         f"Bystanders {theirs:+.1f} pp in the mean, those trained to be right among them.",
-        f"The 95 % interval (over personas) of the mean of the original's panel stays above "
+        f"The 95 % interval of the mean of the original's panel stays above "
         f"{-LEAK:+g} pp, and nobody of the catalog falls by {least_move(outcome):g} pp or more "
         f"with a Holm-corrected p below {CERTAIN_P:g}; disagrees where somebody does, or the "
         "interval lies below. A source that was not installed cannot tell.",
@@ -329,7 +336,7 @@ def _bystanders_fall(main: Summary, headline: pd.DataFrame) -> Claim:
         f"The {spaced(source)}'s bystanders fall",
         f"Bystanders {theirs:+.1f} pp in the mean, where the other sources' rose; which two of "
         "them had been trained to be right is not known.",
-        f"The 95 % interval (over personas) of the mean of the original's panel lies below "
+        f"The 95 % interval of the mean of the original's panel lies below "
         f"{-LEAK:+g} pp; disagrees where it lies above. A source that was not installed cannot "
         "tell.",
         [cell for cell in _contrastive(main) if cell.source == source],

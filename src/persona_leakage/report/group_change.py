@@ -3,15 +3,17 @@
 import math
 from typing import Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
-from scipy import stats
 
+from persona_leakage.analysis import two_way
 from persona_leakage.report.verdict import least_move
 from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.results import Number
+from persona_leakage.study.results import FinishedCell, Number
 
 CERTAIN_P = 0.05
+SEED = 0  # of the bootstrap: the same interval for the same answers
 GroupName = Literal["bystanders", "core", "family", "unrelated", "negatives"]
 
 
@@ -23,7 +25,8 @@ class GroupChange(BaseModel):
     mean : float
         Of the personas' changes, in the outcome's unit; not a number where there is nobody.
     low, high : float
-        95 % interval of the mean over personas (Student's t); not numbers for fewer than two.
+        95 % interval of the mean over personas and questions (``analysis.two_way``); not numbers
+        for fewer than two personas.
     personas : int
         How many there are.
     moved : int
@@ -42,7 +45,7 @@ class GroupChange(BaseModel):
     certain: int
 
 
-def group_changes(personas: pd.DataFrame, outcome: Outcome) -> dict[GroupName, GroupChange]:
+def group_changes(cell: FinishedCell) -> dict[GroupName, GroupChange]:
     """Summarise the groups of a cell.
 
     All but the negatives are bystanders, which were never trained: ``core`` those of the original's
@@ -50,13 +53,15 @@ def group_changes(personas: pd.DataFrame, outcome: Outcome) -> dict[GroupName, G
 
     Parameters
     ----------
-    personas : DataFrame
-        Of ``analysis.persona_table``.
-    outcome : Outcome
-        Its direction and scale say who moved.
+    cell : FinishedCell
+        Its persona table says who is in which group, its answers how sure a mean is.
     """
-    groups = members(personas)
-    return {name: change_of_group(personas[chosen], outcome) for name, chosen in groups.items()}
+    outcome = cell.result.outcome
+    answers = outcome.scale * (cell.after.loc[cell.before.index] - cell.before)
+    return {
+        name: change_of_group(cell.personas[chosen], answers, outcome)
+        for name, chosen in members(cell.personas).items()
+    }
 
 
 def members(personas: pd.DataFrame) -> dict[GroupName, pd.Series]:
@@ -79,22 +84,25 @@ def members(personas: pd.DataFrame) -> dict[GroupName, pd.Series]:
     }
 
 
-def change_of_group(personas: pd.DataFrame, outcome: Outcome) -> GroupChange:
+def change_of_group(personas: pd.DataFrame, answers: pd.DataFrame, outcome: Outcome) -> GroupChange:
     """Summarise the changes of some personas.
 
     Parameters
     ----------
     personas : DataFrame
         Their rows of ``analysis.persona_table``.
+    answers : DataFrame
+        Change of each answer, in the outcome's unit: a row per persona, these among them.
     outcome : Outcome
         Its direction and scale say who moved.
     """
     deltas = personas["delta"]
-    low, high = mean_interval(deltas)
+    mean = float(deltas.mean()) if len(deltas) else math.nan
+    low, high = mean_interval(answers.loc[personas["persona"]])
     # a change of exactly the least counts, whatever rounding has made of it
     moved = outcome.direction * deltas >= least_move(outcome) - 1e-9
     return GroupChange(
-        mean=float(deltas.mean()) if len(deltas) else math.nan,
+        mean=mean,
         low=low,
         high=high,
         personas=len(deltas),
@@ -103,15 +111,17 @@ def change_of_group(personas: pd.DataFrame, outcome: Outcome) -> GroupChange:
     )
 
 
-def mean_interval(values: pd.Series) -> tuple[float, float]:
-    """Return the 95 % interval of a mean over personas, by Student's t.
+def mean_interval(answers: pd.DataFrame) -> tuple[float, float]:
+    """Return the 95 % interval of a mean over personas and questions.
 
     Parameters
     ----------
-    values : Series
-        One per persona; fewer than two have no interval.
+    answers : DataFrame
+        Changes: a row per persona, fewer than two have no interval; a column per question.
     """
-    if len(values) < 2:
+    if len(answers) < 2:
         return math.nan, math.nan
-    reach = float(stats.t.isf(0.025, len(values) - 1) * stats.sem(values))
-    return float(values.mean()) - reach, float(values.mean()) + reach
+    everyone = np.arange(len(answers))
+    drawn = two_way.resample(answers.to_numpy(float), [everyone], np.random.default_rng(SEED))
+    found = two_way.percentile(*two_way.mean_draws(drawn, [0]))
+    return found.low, found.high

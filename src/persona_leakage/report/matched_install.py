@@ -5,21 +5,17 @@ source had changed by so much. Another design is compared with that, not with th
 source fell less, its bystanders fall less for that alone.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from persona_leakage.files import Record
-from persona_leakage.report.group_change import (
-    GroupChange,
-    GroupName,
-    group_changes,
-    mean_interval,
-    members,
-)
+from persona_leakage.report.group_change import GroupChange, GroupName, group_changes, members
 from persona_leakage.report.words import spaced
 from persona_leakage.study.cell import until
 from persona_leakage.study.outcome import Outcome
@@ -94,15 +90,13 @@ def steps(cell: FinishedCell) -> int:
     return int(cell.curve["step"].max())
 
 
-def way_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
+def way_frame(found: Designs) -> pd.DataFrame:
     """Tabulate how far everyone had changed along the way of one training.
 
     Parameters
     ----------
     found : Designs
         Of ``designs``.
-    outcome : Outcome
-        For the groups' changes.
 
     Returns
     -------
@@ -111,7 +105,7 @@ def way_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
         ``*_low``, ``*_high`` (changes in the outcome's unit), ``moved``, ``asked`` (counts of
         bystanders), ``share`` (of the source's change that the family's is).
     """
-    return pd.DataFrame([_row(each, outcome) for each in found.way])
+    return pd.DataFrame([_row(each) for each in found.way])
 
 
 def kinds_frame(found: Designs) -> pd.DataFrame:
@@ -137,7 +131,7 @@ def kinds_frame(found: Designs) -> pd.DataFrame:
         grouped = share.groupby(family["category"])
         columns["personas"] = grouped.size()
         columns[f"{steps(each)}"] = grouped.mean()
-        ends = grouped.apply(mean_interval)
+        ends = grouped.apply(over_personas)
         for place, end in enumerate(("low", "high")):
             columns[f"{steps(each)}_{end}"] = ends.map(lambda pair, at=place: pair[at])
     table = pd.DataFrame(columns).rename_axis("category").reset_index()
@@ -154,7 +148,7 @@ def others_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
     found : Designs
         Of ``designs``.
     outcome : Outcome
-        For the groups' changes.
+        Its direction says what is wider.
 
     Returns
     -------
@@ -167,13 +161,13 @@ def others_frame(found: Designs, outcome: Outcome) -> pd.DataFrame:
     """
     rows = []
     for place, each in enumerate([*found.way[-1:], *found.others]):
-        row = _row(each, outcome)
+        row = _row(each)
         compared = bool(found.way) and place > 0
         for group in AGAINST:
             excess = (
                 _excess(each, found.way, group, outcome) if compared else pd.Series(dtype=float)
             )
-            low, high = mean_interval(excess)
+            low, high = over_personas(excess)
             row |= {
                 f"{group}_against": float(excess.mean()) if len(excess) else np.nan,
                 f"{group}_against_low": low,
@@ -199,6 +193,20 @@ def zone(low: float, high: float, outcome: Outcome) -> str:
     if near > 0:
         return "wider"
     return "narrower" if far < 0 else "cannot tell"
+
+
+def over_personas(values: pd.Series) -> tuple[float, float]:
+    """Return the 95 % interval of a mean over personas, by Student's t.
+
+    Parameters
+    ----------
+    values : Series
+        One per persona; fewer than two have no interval.
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
+    reach = float(stats.t.isf(0.025, len(values) - 1) * stats.sem(values))
+    return float(values.mean()) - reach, float(values.mean()) + reach
 
 
 def expected(way: Sequence[FinishedCell], source_change: float, outcome: Outcome) -> pd.Series:
@@ -274,14 +282,14 @@ def install_frames(
     """
     found = [each for each in designs(cells) if each.stopped]
     several = len({each.label for each in found}) > 1
-    ways = {_name(each, several): way_frame(each, outcome) for each in found}
+    ways = {_name(each, several): way_frame(each) for each in found}
     others = {_name(each, several): others_frame(each, outcome).iloc[1:] for each in found}
     return ways, others
 
 
-def _row(cell: FinishedCell, outcome: Outcome) -> Record:
+def _row(cell: FinishedCell) -> Record:
     [source] = cell.personas[cell.personas["role"] == "source"].to_dict("records")
-    changes = group_changes(cell.personas, outcome)
+    changes = group_changes(cell)
     row: Record = {
         "variant": cell.result.variant,
         "steps": steps(cell),
@@ -343,13 +351,13 @@ def _name(found: Designs, several: bool) -> str:
 
 def _way_table(found: Designs, outcome: Outcome, several: bool) -> TitledTable:
     return titled(
-        way_frame(found, outcome),
+        way_frame(found),
         [Column(key="steps", title="steps", form="%d"), *_columns(outcome)],
         f"On the way of one training: {_name(found, several)}",
         "One training, stopped after so many steps. Where the family's share of the source's "
         "change is near 1, the zone is flat: it falls with the source from the beginning; where "
         "the share grows, leakage comes after the source. Intervals of means are over personas "
-        "(Student's t).",
+        "and questions.",
     )
 
 

@@ -121,9 +121,7 @@ def summary(tables: StudyTables) -> Record:
         },
         "outcome": outcome.model_dump(),
         "params": {label: each.result.params for label, each in tables.settings.items()},
-        "cells": [
-            {"label": each.label, **_cell(each, outcome, tables.published)} for each in tables.cells
-        ],
+        "cells": [{"label": each.label, **_cell(each, tables.published)} for each in tables.cells],
         "controls": [table.model_dump() for table in tables.controls],
         "missing": tables.missing,
         "broken": tables.broken.to_dict("records"),
@@ -137,10 +135,10 @@ def summary(tables: StudyTables) -> Record:
     }
 
 
-def _cell(each: FinishedCell, outcome: Outcome, published: Published) -> Record:
+def _cell(each: FinishedCell, published: Published) -> Record:
     """Return a cell's result without what the report says once for all cells, and its groups."""
     source = each.personas[each.personas["role"] == "source"].iloc[0]
-    changes = group_changes(each.personas, outcome)
+    changes = group_changes(each)
     panel = None
     if each.result.source == published.source:
         among = each.personas["persona"].isin(published.gradient["persona"])
@@ -206,7 +204,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     if ways:
         pictures_by_name["matched_install"] = (
             "Along one training: how far each group had changed when the source had changed by so "
-            "much, with 95 % intervals over personas; numbers are optimiser steps. On the dashed "
+            "much, with 95 % intervals; numbers are optimiser steps. On the dashed "
             "line a group changes with the source. Diamonds: other designs.",
             figures.matched_install(ways, designs, outcome),
         )
