@@ -150,15 +150,15 @@ def equivalence(studies: int, seed: int) -> list[Row]:
 Damage = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 SHAPES: dict[str, Damage] = {
     "step: relatives -20 pp": lambda near, kin, rng: -0.2 * kin,
-    "step: the nearest third of the family -25 pp": lambda near, kin, rng: -0.25
-    * (near > np.quantile(near[kin], 2 / 3)),
-    "gradient: -40 pp to 0 over the family": lambda near, kin, rng: -0.4
-    * kin
-    * (stats.rankdata(np.where(kin, near, -9)) - (~kin).sum()).clip(0)
-    / kin.sum(),
-    "gradient: -40 pp to 0 over everyone": lambda near, kin, rng: -0.4
-    * stats.rankdata(near)
-    / len(near),
+    "step: the nearest third of the family -25 pp": lambda near, kin, rng: (
+        -0.25 * (near > np.quantile(near[kin], 2 / 3))
+    ),
+    "gradient: -40 pp to 0 over the family": lambda near, kin, rng: (
+        -0.4 * kin * (stats.rankdata(np.where(kin, near, -9)) - (~kin).sum()).clip(0) / kin.sum()
+    ),
+    "gradient: -40 pp to 0 over everyone": lambda near, kin, rng: (
+        -0.4 * stats.rankdata(near) / len(near)
+    ),
     "nothing": lambda near, kin, rng: np.zeros(len(near)),
 }
 
@@ -217,7 +217,11 @@ def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> 
 def what_would_settle(studies: int, seed: int) -> list[Row]:
     """The number of personas that is asked for finds the effect in nine studies of ten."""
     rng = np.random.default_rng(seed)
-    rho, parts, questions = 0.4, Components(persona=0.004, persona_seed=float("nan"), answer=0.2), 50
+    rho, parts, questions = (
+        0.4,
+        Components(persona=0.004, persona_seed=float("nan"), answer=0.2),
+        50,
+    )
     people = int(needed(rho, parts, 40, questions, 1).personas)
     pearson = 2 * np.sin(np.pi * rho / 6)  # that makes Spearman's rho of normal variables
     found = []

@@ -44,9 +44,7 @@ def table(rows: Sequence[Row]) -> str:
     ]
     for row in rows:
         found = f"{row.found:.3f}" if row.holds else f"**{row.found:.3f}**"
-        bounds = (
-            f"{row.low:.2f} to {row.high:.2f}" if row.high != float("inf") else "(no bound)"
-        )
+        bounds = f"{row.low:.2f} to {row.high:.2f}" if row.high != float("inf") else "(no bound)"
         cells = [row.statistic, row.truth, row.counted, found, bounds, str(row.studies)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -106,7 +106,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "outcome": tables.outcome,
         "unit": tables.outcome.unit,
         "level": level_unit(tables.outcome),
-        "paragraph": paragraph(tables.verdict, tables.outcome),
+        "paragraph": paragraph(tables.verdict, tables.broken_by_group, tables.outcome),
         "findings": findings_table(tables.verdict, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,

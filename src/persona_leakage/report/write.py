@@ -115,7 +115,7 @@ def summary(tables: StudyTables) -> Record:
     return {
         "verdict": {
             **asdict(tables.verdict),
-            "paragraph": paragraph(tables.verdict, outcome),
+            "paragraph": paragraph(tables.verdict, tables.broken_by_group, outcome),
             "findings_table": findings_table(tables.verdict, outcome).model_dump()["rows"],
             "reasons": reasons(tables.verdict, outcome),
         },
