@@ -63,6 +63,17 @@ def pairs(study: Study) -> Path:
     return Path("outputs") / study.study / "pairs.parquet"
 
 
+def predictors(study: Study) -> Path:
+    """Folder of what the base model says before training: see ``pipeline.predictors``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("outputs") / study.study / "predictors"
+
+
 def evaluated(study: Study) -> Path:
     """File of who is evaluated, as records, and of their names by source.
 
