@@ -17,7 +17,7 @@ from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.study.results import FinishedCell
 
-RESAMPLES = 2_000
+RESAMPLES = 1_000
 TAILS = (2.5, 97.5)
 PENALTIES = np.logspace(0, 4, 9)
 LeftOut = Literal["source", "family"]

@@ -243,7 +243,7 @@ def align(
             norms.append(slope.norm().item())
             sketches.append((sketch(slope) / norms[-1]).cpu().numpy())
             progress.update()
-    saved = {
+    saved: dict[str, np.ndarray] = {
         "sketches": np.stack(sketches).astype(np.float16),
         "norms": np.array(norms, dtype=np.float32),
         "margins": np.array(margins, dtype=np.float32),
@@ -301,9 +301,8 @@ def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 def _by_pair(rows: Mapping[tuple[str, str], Record]) -> pd.DataFrame:
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index = pd.MultiIndex.from_tuples(list(rows), names=["source", "persona"])
-    return table
+    index = pd.MultiIndex.from_tuples(list(rows), names=["source", "persona"])
+    return pd.DataFrame(list(rows.values()), index=index)
 
 
 if __name__ == "__main__":
