@@ -208,7 +208,8 @@ def judge(
     ``r2`` is one minus the squared errors over those of predicting the mean of the rows that were
     fitted (Campbell and Thompson 2008, "Predicting excess stock returns out of sample"): 0 is no
     better than that mean, and a negative one is worse. ``rho`` is the mean over the sources of
-    Spearman's between predicted and observed.
+    Spearman's between predicted and observed; a predictor that says nothing has one somewhat below
+    0, since the part left out has the other way what the rest has by chance.
 
     Intervals are 95 % bootstrap over sources and clusters of personas, both resampled (the
     pigeonhole bootstrap: Owen 2007); over clusters alone where there is one source.
