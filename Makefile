@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test test-slow lint mutants setup study kept sweep bench
+.PHONY: repro test test-slow lint mutants setup study kept predict sweep bench
 
 repro: setup
 	$(RUN) dvc repro
@@ -39,6 +39,12 @@ kept: setup
 	cp studies/$(STUDY).yaml params.yaml
 	$(RUN) dvc update data.dvc
 	$(RUN) python -m persona_leakage.pipeline.keep --restore
+
+# make predict SOURCE=pirate TEXT="You are a sailor.": who will be damaged, before any training;
+# TEXT may be left out
+predict: setup
+	$(RUN) dvc repro predictors
+	$(RUN) python -m persona_leakage.pipeline.predict --source $(SOURCE) $(if $(TEXT),--text "$(TEXT)")
 
 # five settings of learning rate and epochs on the first source of params.yaml
 sweep: setup

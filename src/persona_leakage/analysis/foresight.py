@@ -45,6 +45,46 @@ class Method:
 
 
 MEAN = Method("mean", ())
+WORDS = "words"
+EVERYTHING = "words, prior, geometry, next token, gradient"
+GEOMETRY = ("raw", "centred", "distance", "kl")
+NEXT_TOKEN = ("js", "symmetric_kl")
+GRADIENT = ("gradient", "gradient_cosine", "set_gradient", "set_gradient_cosine")
+PRIOR = ("margin", "prompt_words")
+
+
+def methods(words: Sequence[str], layers: Sequence[int], layer: int) -> list[Method]:
+    """Name what is compared: every predictor alone, what belongs together, and everything.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Columns of the lexical predictors.
+    layers : sequence of int
+        At which the geometry was measured.
+    layer : int
+        The study's own, which was fixed before any damage was seen.
+    """
+    here = tuple(f"{kind}@{layer}" for kind in GEOMETRY)
+    alone = [Method(f"{kind}@{layer}", (f"{kind}@{layer}",)) for kind in (*GEOMETRY, "whitened")]
+    chosen = [
+        Method(f"{kind}, layer by the fit", tuple(f"{kind}@{each}" for each in layers), one=True)
+        for kind in (*GEOMETRY, "whitened")
+    ]
+    single = [Method(name, (name,)) for name in (*NEXT_TOKEN, *GRADIENT, *PRIOR)]
+    return [
+        Method(WORDS, tuple(words)),
+        *alone,
+        *chosen,
+        *single,
+        Method("prior", PRIOR),
+        Method("words, prior", (*words, *PRIOR)),
+        Method("geometry", here),
+        Method("next token", NEXT_TOKEN),
+        Method("first-order gradient", GRADIENT),
+        Method("prior, geometry, next token, gradient", (*PRIOR, *here, *NEXT_TOKEN, *GRADIENT)),
+        Method(EVERYTHING, (*words, *PRIOR, *here, *NEXT_TOKEN, *GRADIENT)),
+    ]
 
 
 def observed(cells: Sequence[FinishedCell], personas: Mapping[str, Persona]) -> pd.DataFrame:
