@@ -98,8 +98,8 @@ def test_a_sample_that_holds_a_row_twice_is_ranked_as_the_row_written_twice():
     x, y = rng.integers(5, size=(2, 12)).astype(float)
     times = rng.integers(3, size=12)
     expected = stats.spearmanr(np.repeat(x, times), np.repeat(y, times)).statistic
-    got = foresight._rank_correlation(x, y, times[None].astype(float))
-    assert got == pytest.approx([expected])
+    got = foresight._rank_correlation(x[:, None], y, times[None].astype(float))
+    assert got.item() == pytest.approx(expected)
 
 
 def test_families_that_move_together_widen_the_interval():
@@ -142,7 +142,7 @@ def test_the_interval_covers_a_new_source_as_it_says():
     shares = []
     for seed in range(20):
         frame = made(sources=5, seed=seed)
-        prediction = foresight.held_out(frame, METHODS, "source")["near"]
+        prediction = foresight.held_out(frame, METHODS[:1], "source")["near"]
         shares.append(foresight.covered(frame, prediction))
     assert np.mean(shares) == pytest.approx(0.9, abs=0.02)
 

@@ -273,16 +273,16 @@ def judge(
     """
     sources, times, weights = _resampled(frame, seed)
     y = frame["delta"].to_numpy(dtype=float)
-    names = [name for name in predictions if name != MEAN.name]
+    names = [str(name) for name in predictions if name != MEAN.name]
     errors = (predictions.to_numpy(dtype=float) - y[:, None]) ** 2
     totals = pd.DataFrame((times[:, sources] * weights) @ errors, columns=predictions.columns)
     r2 = 1 - totals[names].div(totals[MEAN.name], axis=0)
+    rho = _mean_rho(predictions[names].to_numpy(dtype=float), y, sources, times, weights)
     rows = []
-    for name in names:
-        guesses = predictions[name].to_numpy(dtype=float)
+    for number, name in enumerate(names):
         found = {
             "r2": r2[name].to_numpy(),
-            "rho": _mean_rho(guesses, y, sources, times, weights),
+            "rho": rho[:, number],
             "gain": (r2[name] - r2[reference]).to_numpy(),
         }
         row: dict[str, float | str] = {"method": name}
@@ -316,7 +316,7 @@ def by_source(frame: pd.DataFrame, predictions: pd.DataFrame, method: str) -> pd
         y = frame.loc[index, "delta"].to_numpy(dtype=float)
         guess, mean = (predictions.loc[index, n].to_numpy(dtype=float) for n in (method, MEAN.name))
         squares = ((guess - y) ** 2).sum()
-        rho = _rank_correlation(guess, y, np.ones((1, len(y))))[0]
+        rho = _rank_correlation(guess[:, None], y, np.ones((1, len(y))))[0, 0]
         rows.append(
             {
                 "source": source,
@@ -387,36 +387,50 @@ def _resampled(frame: pd.DataFrame, seed: int) -> tuple[np.ndarray, Floats, Floa
     return sources, times, counts[:, clusters]
 
 
-def _mean_rho(x: Floats, y: Floats, sources: np.ndarray, times: Floats, weights: Floats) -> Floats:
-    """Mean over the sources of each sample, each counted as often as the sample has it."""
-    columns = []
+def _mean_rho(
+    guesses: Floats, y: Floats, sources: np.ndarray, times: Floats, weights: Floats
+) -> Floats:
+    """Mean of each method over the sources of each sample, as often as it has them.
+
+    Of guesses (rows, methods): (samples, methods).
+    """
+    total = np.zeros((len(weights), guesses.shape[1]))
+    count = np.zeros_like(total)
     for source in range(times.shape[1]):
         mine = sources == source
-        columns.append(_rank_correlation(x[mine], y[mine], weights[:, mine]))
-    rho = np.column_stack(columns)
-    known = np.isfinite(rho) & (times > 0)
-    counted = np.where(known, times, 0.0)
+        rho = _rank_correlation(guesses[mine], y[mine], weights[:, mine])
+        often = np.where(np.isfinite(rho), times[:, [source]], 0.0)
+        total += np.where(often > 0, rho, 0.0) * often
+        count += often
     with np.errstate(invalid="ignore", divide="ignore"):
-        mean: Floats = (np.where(known, rho, 0.0) * counted).sum(axis=1) / counted.sum(axis=1)
+        mean: Floats = total / count
     return mean
 
 
 def _rank_correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """Spearman's of rows that count ``weights`` times each, for each row of weights."""
-    ranks = [_weighted_ranks(levels(values), weights) for values in (x, y)]
-    total = weights.sum(axis=1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (rank - (weights * rank).sum(axis=1, keepdims=True) / total for rank in ranks)
-        rho: Floats = (weights * a * b).sum(axis=1) / np.sqrt(
-            (weights * a**2).sum(axis=1) * (weights * b**2).sum(axis=1)
-        )
-    return rho
+    """Spearman's of y with the columns of x (rows, columns), in samples that hold rows repeatedly.
+
+    Of weights (samples, rows), how often each row stands in a sample: (samples, columns).
+    """
+    b = _weighted_ranks(y, weights)
+    weighted = weights * b
+    norm = np.sqrt((weighted * b).sum(axis=1))
+    columns = []
+    for values in x.T:
+        a = _weighted_ranks(values, weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            length = np.sqrt((weights * a * a).sum(axis=1))
+            columns.append((weighted * a).sum(axis=1) / (length * norm))
+    return np.column_stack(columns)
 
 
-def _weighted_ranks(places: np.ndarray, weights: Floats) -> Floats:
-    """Middle ranks of values that stand in a sample several times each."""
+def _weighted_ranks(values: Floats, weights: Floats) -> Floats:
+    """Middle ranks, less their mean, of values that stand in a sample several times each."""
+    places = levels(values)
     order = np.argsort(places, kind="stable")
     starts = np.flatnonzero(np.diff(places[order], prepend=-1))
     groups = np.add.reduceat(weights[:, order], starts, axis=1)
-    middle: Floats = (np.cumsum(groups, axis=1) - groups / 2)[:, places]
+    # the mean of middle ranks is half the sample's size, whatever the ties
+    half = groups.sum(axis=1, keepdims=True) / 2
+    middle: Floats = (np.cumsum(groups, axis=1) - groups / 2 - half)[:, places]
     return middle

@@ -148,7 +148,18 @@ def with_words(table: pd.DataFrame, personas: dict[str, Persona]) -> pd.DataFram
             )
         )
     joined = pd.concat(parts, ignore_index=True)
-    return joined.fillna({name: 0.0 for name in joined if name.startswith("words:")})
+    return joined.fillna(dict.fromkeys(lexical(joined), 0.0))
+
+
+def lexical(table: pd.DataFrame) -> list[str]:
+    """Name the columns of the lexical predictors.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of ``with_words``.
+    """
+    return [str(name) for name in table if str(name).startswith("words:")]
 
 
 def compared(study: Study, rows: pd.DataFrame) -> list[Method]:
@@ -162,7 +173,7 @@ def compared(study: Study, rows: pd.DataFrame) -> list[Method]:
         Of ``evidence``.
     """
     return foresight.methods(
-        [name for name in rows if name.startswith("words:")],
+        lexical(rows),
         read_json(paths.predictors(study) / "manifest.json")["layers"],
         read_json(paths.centroids(study) / "manifest.json")["layer"],
     )
