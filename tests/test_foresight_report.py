@@ -37,6 +37,10 @@ def rows(sources):
     return pd.concat(parts, ignore_index=True)
 
 
+def around(prediction):
+    return pd.DataFrame({"low": prediction - 1, "high": prediction + 1})
+
+
 def drawn(axes):
     marks = [each.get_offsets() for each in axes.collections if isinstance(each, PathCollection)]
     return {tuple(point) for each in marks for point in np.asarray(each).round(6)}
@@ -47,7 +51,7 @@ def test_each_source_has_a_panel_with_every_persona(count):
     sources = [f"source_{number}" for number in range(count)]
     frame = rows(sources)
     prediction = pd.Series(np.linspace(-1, 1, len(frame)), index=frame.index)
-    figure = foresight(frame, prediction, 0.5, ACCURACY)
+    figure = foresight(frame, prediction, around(prediction), ACCURACY)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == [f"source {number}" for number in range(count)]
     for axes, source in zip(shown, sources, strict=True):
@@ -58,7 +62,7 @@ def test_each_source_has_a_panel_with_every_persona(count):
 
 def test_the_axes_have_the_unit_of_the_outcome():
     frame = rows(["one", "two"])
-    figure = foresight(frame, frame["delta"], 0.5, AGREEMENT)
+    figure = foresight(frame, frame["delta"], around(frame["delta"]), AGREEMENT)
     assert figure.axes[0].get_ylabel() == "observed change in agreement (points)"
     assert figure.axes[1].get_xlabel() == "predicted change in agreement (points)"
 

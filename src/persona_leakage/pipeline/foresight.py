@@ -49,8 +49,8 @@ def main() -> None:
         if left_out == "source":
             each = foresight.by_source(rows, predictions, foresight.EVERYTHING)
             tables["sources"] = sources_table(each, foresight.EVERYTHING, outcome)
-        half_width = foresight.margin_of_error(rows, everything)
-        pictures[f"left_out_{left_out}"] = draw(rows, everything, half_width, outcome)
+        band = foresight.limits(rows, everything, rows["source"], everything)
+        pictures[f"left_out_{left_out}"] = draw(rows, everything, band, outcome)
     with whole(paths.foresight(study)) as folder:
         folder.mkdir()
         rows.to_parquet(folder / "rows.parquet", index=False)

@@ -102,10 +102,14 @@ def rank(study: Study, wanted: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     if rows[left_out].nunique() < 2:
         left_out = "family"
     predictions = foresight.held_out(rows, [method], left_out)
-    half = foresight.margin_of_error(rows, predictions[method.name], COVERAGE)
     outcome = cells[0].result.outcome
     predicted = foresight.predict(rows, method, wanted)
-    table = wanted.assign(predicted=predicted, low=predicted - half, high=predicted + half)[others]
+    table = wanted.assign(predicted=predicted)
+    table = table.join(
+        foresight.limits(
+            rows, predictions[method.name], table["source"], table["predicted"], COVERAGE
+        )
+    )[others]
     judged = foresight.judge(rows, predictions, method.name, seed=0).iloc[0]
     trained = ", ".join(dict.fromkeys(rows["source"]))
     sentence = (

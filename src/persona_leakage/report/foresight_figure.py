@@ -13,7 +13,7 @@ COLUMNS = 3
 
 
 def foresight(
-    frame: pd.DataFrame, prediction: pd.Series, half_width: float, outcome: Outcome
+    frame: pd.DataFrame, prediction: pd.Series, band: pd.DataFrame, outcome: Outcome
 ) -> Figure:
     """Plot what was observed against what had been predicted without the source's own cells.
 
@@ -23,8 +23,8 @@ def foresight(
         Of ``analysis.foresight.observed``: ``source``, ``persona``, ``family``, ``delta``.
     prediction : Series
         A column of ``analysis.foresight.held_out``, in the order of the frame.
-    half_width : float
-        Of ``analysis.foresight.margin_of_error``; drawn around the diagonal.
+    band : DataFrame
+        ``low`` and ``high`` of the same rows, of ``analysis.foresight.limits``.
     outcome : Outcome
         For the axes.
     """
@@ -39,11 +39,18 @@ def foresight(
         figure = Figure(figsize=(0.6 + 2.6 * columns, 0.8 + 2.5 * rows))
         panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axes, source in zip(panels.flat, sources, strict=False):
-            axes.fill_between(
-                ends, ends - half_width, ends + half_width, color="#eeeeee", linewidth=0, zorder=0
-            )
             axes.plot(ends, ends, color=INK, linewidth=0.8, zorder=1, label="as predicted")
             mine = (frame["source"] == source).to_numpy()
+            order = prediction[mine].sort_values().index
+            axes.fill_between(
+                prediction[order],
+                band.loc[order, "low"],
+                band.loc[order, "high"],
+                color="#e9e9e9",
+                linewidth=0,
+                zorder=0,
+                label="interval",
+            )
             related = (frame["family"] == source).to_numpy()
             for chosen, colour, label in (
                 (mine & ~related, COLOURS["bystander"], "other persona"),
@@ -74,6 +81,6 @@ def foresight(
         figure.tight_layout()
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(
-            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0), ncol=3, fontsize=8
+            handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0), ncol=4, fontsize=8
         )
     return figure
