@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test test-slow lint mutants setup study kept results sweep bench
+.PHONY: repro test test-slow lint mutants setup study kept results predict sweep bench
 
 repro: setup
 	$(RUN) dvc repro
@@ -44,6 +44,12 @@ kept: setup
 # follows the protocol, others were trained on other questions
 results: setup
 	$(RUN) python -m persona_leakage.pipeline.results qwen qwen_everyday
+
+# make predict SOURCE=pirate TEXT="You are a sailor.": who will be damaged, before any training;
+# TEXT may be left out
+predict: setup
+	$(RUN) dvc repro predictors
+	$(RUN) python -m persona_leakage.pipeline.predict --source $(SOURCE) $(if $(TEXT),--text "$(TEXT)")
 
 # five settings of learning rate and epochs on the first source of params.yaml
 sweep: setup

@@ -63,6 +63,28 @@ def pairs(study: Study) -> Path:
     return Path("outputs") / study.study / "pairs.parquet"
 
 
+def predictors(study: Study) -> Path:
+    """Folder of what the base model says before training: see ``pipeline.predictors``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("outputs") / study.study / "predictors"
+
+
+def foresight(study: Study) -> Path:
+    """Folder of how well the damage was foreseen, and of ``predictions`` by source.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("outputs") / study.study / "foresight"
+
+
 def evaluated(study: Study) -> Path:
     """File of who is evaluated, as records, and of their names by source.
 
