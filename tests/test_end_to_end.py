@@ -87,7 +87,8 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
     assert table.loc["villain", "raw"] == pytest.approx(1)
     assert (table["questions"] == 8).all()
     numbers = json.loads((report / "metrics.json").read_text())
-    assert "source_delta" in numbers["contrastive"]["villain"]["42"]
+    assert numbers["cells"] == 1
+    assert {"source_delta", "bystander_delta", "spearman_raw", "broke"} <= set(numbers)
     assert "<!doctype html>" in (report / "report.html").read_text()
     assert "leakage follows the cosine gradient" in (report / "report.md").read_text()
     found = json.loads((report / "summary.json").read_text())
@@ -117,6 +118,9 @@ def test_dvc_shows_metrics_plots_and_the_graph(project, environment):
     assert "source_delta" in run(project, environment, "dvc", "metrics", "show", "--json")
     run(project, environment, "dvc", "metrics", "diff")
     run(project, environment, "dvc", "plots", "show")
+    page = (project / "dvc_plots" / "index.html").read_text()
+    assert re.search(r'<img src="[^"]*seeds.png"', page)  # which needs no network
+    assert page.count("vega-lite/v5.json") == 2
     assert "train@villain-42-contrastive" in run(project, environment, "dvc", "dag")
 
 
@@ -142,16 +146,11 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     assert metrics["profile/score_tokens_per_second"] > 0
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert {i.dataset.name for i in found.inputs.dataset_inputs} == {"training", "evaluation"}
-    paths = {
-        file.path
-        for folder in ("adapter", "analysis")
-        for file in client.list_artifacts(found.info.run_id, folder)
-    }
-    assert {
-        "adapter/adapter_model.safetensors",
-        "analysis/personas.csv",
-        "analysis/gradient.svg",
-    } <= paths
+    paths = {file.path for file in client.list_artifacts(found.info.run_id, "analysis")}
+    assert {"analysis/personas.csv", "analysis/gradient.svg"} <= paths
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert (model.name, model.source_run_id) == ("villain-42-contrastive", found.info.run_id)
+    assert (Path(model.artifact_location.removeprefix("file://")) / "MLmodel").exists()
 
 
 @pytest.mark.slow
@@ -166,7 +165,8 @@ def test_mlflow_run_computes_a_cell_into_the_studys_experiment_from_anywhere(
     assert (found.info.run_name, found.info.status) == ("comedian-7-contrastive", "FINISHED")
     assert found.data.params["seed"] == "7"
     assert "source_delta" in found.data.metrics
-    folder = project / "outputs" / "tiny" / "analysis" / "comedian-7-contrastive"
+    # where the report of the study does not look
+    folder = project / "outputs" / "tiny" / "beside" / "analysis" / "comedian-7-contrastive"
     assert (folder / "personas.csv").exists()
 
 
@@ -193,6 +193,7 @@ def test_training_and_upload_again_add_nothing_to_the_run(project, environment):
         assert len(client.get_metric_history(found.info.run_id, metric)) == 1
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert len(found.inputs.dataset_inputs) == 2
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
 
 
 def test_studies_cells_and_runs_are_compared_in_one_report(project, environment):

@@ -21,7 +21,7 @@ from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import whole
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import tagged, use_store
+from persona_leakage.pipeline.tracking import group_of, tagged, use_store
 from persona_leakage.report import figures
 from persona_leakage.report.words import spaced
 from persona_leakage.study.parameters import FolderOrigin, Study, load_study
@@ -179,7 +179,7 @@ def _numbers(each: Setting, study: Study) -> dict[str, float]:
     return {
         "learning_rate": each.learning_rate,
         "epochs": each.epochs,
-        **{name: metrics.get(name, float("nan")) for name in COLUMNS},
+        **{name: metrics.get(group_of(name), float("nan")) for name in COLUMNS},
     }
 
 
