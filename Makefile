@@ -32,8 +32,8 @@ kept: setup ## STUDY=qwen: the report of a study from the scores in kept/, no GP
 example: setup ## the examples in Python, on what is in the repository
 	for file in examples/*.py; do $(RUN) python $$file || exit; done
 
-sweep: setup ## five settings of learning rate and epochs on the first source of params.yaml
-	$(RUN) python -m persona_leakage.pipeline.sweep
+sweep: setup ## SETTINGS="1e-4x3 5e-4x3": learning rates and epochs on the first source of params.yaml
+	$(RUN) python -m persona_leakage.pipeline.sweep $(if $(SETTINGS),--settings $(SETTINGS))
 
 test: setup ## the tests
 	$(RUN) pytest -n auto --dist loadfile -m "not slow"

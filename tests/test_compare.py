@@ -124,6 +124,18 @@ def test_a_setting_that_is_none_is_named(text):
         sweep.setting(text)
 
 
+def test_a_sweep_without_settings_tries_those_around_the_studys_own(study):
+    assert sweep.around(study.train) == [
+        "0.00025x3",
+        "0.0005x3",
+        "0.001x3",
+        "0.00025x6",
+        "0.0005x6",
+    ]
+    tried = [sweep.setting(text).of(study) for text in sweep.around(study.train)]
+    assert study.train in [changed.train for changed in tried]
+
+
 def test_a_setting_changes_the_training_and_takes_one_cell(study):
     tried = sweep.setting("1e-3x6")
     changed = tried.of(study.model_copy(update={"seeds": [1, 2]}))

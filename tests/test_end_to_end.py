@@ -229,6 +229,48 @@ def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environ
     ]
 
 
+@pytest.mark.slow
+def test_a_second_clone_pulls_everything_and_computes_nothing(project, environment, tmp_path):
+    """The recipe of docs/sharing.md, with a folder as the remote."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    shutil.copytree(project, mine, symlinks=True)
+    run(mine, environment, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    run(mine, environment, "git", "add", "-A")
+    run(mine, environment, "git", "commit", "-qm", "Compute the study")
+    run(mine, environment, "dvc", "push")
+    run(tmp_path, environment, "git", "clone", "-q", str(mine), str(theirs))
+    run(theirs, environment, "dvc", "pull")
+    assert "Running stage" not in run(theirs, environment, "dvc", "repro")
+    assert not run(theirs, environment, "git", "status", "--porcelain")
+    adapter = theirs / "outputs" / "tiny" / "adapters" / "villain-42-contrastive"
+    assert (adapter / "adapter_model.safetensors").exists()
+    told = run(theirs, environment, sys.executable, "-m", "persona_leakage.pipeline.upload")
+    assert "1 of 1 cells: villain-42-contrastive" in told
+    client = MlflowClient(f"sqlite:///{theirs}/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert "source_delta" in found.data.metrics
+
+
+@pytest.mark.slow
+def test_going_back_to_the_parameters_of_git_trains_and_scores_nothing(
+    project, environment, tmp_path
+):
+    folder = shutil.copytree(project, tmp_path / "back", symlinks=True)
+    params = folder / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("epochs: 1", "epochs: 2"))
+    run(folder, environment, "dvc", "repro")
+    params.write_text(before)
+    scored = {file: file.stat().st_mtime_ns for file in (folder / "outputs/scored").rglob("*.*")}
+    again = run(folder, environment, "dvc", "repro")
+    ran = re.findall(r"Running stage '([^']+)'", again)
+    assert not any(name.startswith("train") for name in ran)
+    after = {file: file.stat().st_mtime_ns for file in (folder / "outputs/scored").rglob("*.*")}
+    assert after == scored  # nothing was scored
+    report = Path("reports") / "tiny" / "personas.csv"
+    assert (folder / report).read_bytes() == (project / report).read_bytes()
+
+
 def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, environment):
     text = (project / "params.yaml").read_text()
     before = {path: path.stat().st_mtime_ns for path in (project / "outputs").rglob("*")}
