@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import socket
@@ -13,8 +14,17 @@ import pytest
 from conftest import ROOT
 from mlflow.tracking import MlflowClient
 
-from persona_leakage.pipeline.tracking import cell_run, leave_launch, project, provenance, store
+from persona_leakage.pipeline.tracking import (
+    FIRST,
+    cell_run,
+    grouped,
+    leave_launch,
+    project,
+    provenance,
+    store,
+)
 from persona_leakage.study.cell import Cell
+from persona_leakage.study.results import HEADLINE
 
 CELL = Cell("villain", 42, "contrastive")
 LOSS = "train/loss"
@@ -133,6 +143,60 @@ def test_other_parameters_make_another_run(folder, study):
     longer = study.train.model_copy(update={"epochs": 9})
     trained(study.model_copy(update={"train": longer}), [2.0, 1.0])
     assert len(runs(study)) == 2
+
+
+def test_runs_of_one_cell_are_named_after_what_sets_them_apart(folder, study):
+    trained(study, [2.0, 1.0])
+    longer = study.train.model_copy(update={"epochs": 9, "learning_rate": 1e-3})
+    trained(study.model_copy(update={"train": longer}), [2.0, 1.0])
+    cell = "villain-42-contrastive"
+    assert [run.info.run_name for run in runs(study)] == [
+        cell,
+        f"{cell}, learning_rate 0.001, epochs 9",
+    ]
+
+
+def test_an_experiment_brings_the_table_that_compares_cells(folder, study):
+    trained(study, [2.0, 1.0])
+    tags = client().get_experiment_by_name(study.study).tags
+    columns = json.loads(tags["mlflow.sharedViewState.cells"])["selectedColumns"]
+    assert {"params.`source`", "params.`seed`", "metrics.`bystander_delta`"} <= set(columns)
+    assert "viewStateShareKey=cells" in tags["mlflow.note.content"]
+
+
+def test_a_note_that_a_person_wrote_stays(folder, study):
+    trained(study, [2.0, 1.0])
+    experiment = client().get_experiment_by_name(study.study).experiment_id
+    client().set_experiment_tag(experiment, "mlflow.note.content", "mine")
+    trained(study, [2.0, 1.0])
+    assert client().get_experiment(experiment).tags["mlflow.note.content"] == "mine"
+
+
+def test_what_cells_are_compared_by_stands_before_bounds_and_p_values():
+    headline = dict.fromkeys(HEADLINE, 1.0)
+    named = grouped(headline)
+    assert len(named) == len(headline)
+    assert {name for name in named if "/" not in name} == set(FIRST)
+    assert {"p/spearman_raw", "interval/spearman_raw_low", "more/source_before"} <= set(named)
+
+
+def test_the_same_model_is_logged_once(folder, study):
+    def write(place):
+        place.mkdir()
+        (place / "MLmodel").write_text("{}")
+
+    for digest in ("a", "a", "b"):
+        with cell_run(study, CELL) as run:
+            run.log_model(digest, write)
+    experiment = client().get_experiment_by_name(study.study).experiment_id
+    models = client().search_logged_models([experiment])
+    assert sorted(model.tags["digest"] for model in models) == ["a", "b"]
+    assert {model.status for model in models} == {"READY"}
+    (found,) = runs(study)
+    assert {model.source_run_id for model in models} == {found.info.run_id}
+    assert {output.model_id for output in found.outputs.model_outputs} == {
+        model.model_id for model in models
+    }
 
 
 def test_a_stage_run_again_with_the_same_result_adds_nothing(folder, study):

@@ -12,6 +12,7 @@ from pydantic import (
     Field,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -20,6 +21,7 @@ from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record, read_jsonl, sha256
 from persona_leakage.study.cell import Name
+from persona_leakage.study.parameters import watched
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DESCRIPTIONS = Path(__file__).with_name("benchmarks.yaml")
@@ -66,9 +68,16 @@ class Benchmark(BaseModel):
 
 
 class LocalBenchmark(Benchmark):
-    """One question per line of a local JSON lines file."""
+    """One question per line of a local JSON lines file, where DVC notices a change of it."""
 
     file: FieldName
+
+    @field_validator("file")
+    @classmethod
+    def _watched(cls, file: str) -> str:
+        if not watched(file):
+            raise ValueError("put it into the folder snapshots, so that a change of it is noticed")
+        return file
 
 
 class HubBenchmark(Benchmark):

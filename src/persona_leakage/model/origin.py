@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 from transformers import AutoModelForCausalLM
@@ -26,7 +27,8 @@ from persona_leakage.study.parameters import (
 )
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
-UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, OSError)
+# httpx is what huggingface_hub speaks with; a refused connection is its error, and no OSError
+UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 

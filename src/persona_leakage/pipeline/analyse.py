@@ -26,9 +26,9 @@ from persona_leakage.files import read_json, whole
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.cell_logs import log_analysis
 from persona_leakage.pipeline.scores import read_scores
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
-from persona_leakage.pipeline.upload import log_analysis
 from persona_leakage.report import figures
 from persona_leakage.report.cell_tables import (
     benchmarks_table,

@@ -8,7 +8,7 @@ from persona_leakage.errors import command
 from persona_leakage.files import read_json, whole, write_json
 from persona_leakage.geometry.centroids import centroids, depth, layer_number
 from persona_leakage.model.chat import RENDERED_DATE
-from persona_leakage.model.loading import load_model, load_tokenizer
+from persona_leakage.model.loading import dtype, load_model, load_tokenizer
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.pipeline import paths
 from persona_leakage.progress import bar
@@ -55,6 +55,7 @@ def main() -> None:
                 "layer": layer,
                 "blocks": blocks,
                 "served": served,
+                "precision": str(dtype(study.model.precision)).removeprefix("torch."),
                 "rendered_date": RENDERED_DATE.isoformat(),
             },
         )

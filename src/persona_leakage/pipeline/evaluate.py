@@ -9,9 +9,9 @@ from persona_leakage.files import read_json
 from persona_leakage.model.loading import context, load_adapted, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.cell_logs import log_evaluation
 from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run
-from persona_leakage.pipeline.upload import log_evaluation
 from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
@@ -27,6 +27,7 @@ def main(cell: Cell) -> None:
         Its adapter has been trained.
     """
     study = load_study()
+    print(f"{study.place(cell)}: asking everyone", flush=True)
     participants = read_json(paths.evaluated(study))
     personas = from_records(participants["personas"])
     questions = read_questions(paths.questions(study) / "evaluate.jsonl")

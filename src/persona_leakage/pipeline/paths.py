@@ -1,4 +1,8 @@
-"""Where stages find each other's files; the same names stand in dvc.yaml."""
+"""Where stages find each other's files; the same names stand in dvc.yaml.
+
+A cell that the study does not list, which ``mlflow run`` may compute, lies apart, in the folder
+``beside`` of the study: what the report depends on is the study's alone.
+"""
 
 from pathlib import Path
 
@@ -6,6 +10,7 @@ from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
+BESIDE = "beside"
 
 
 def model(study: Study) -> Path:
@@ -115,9 +120,9 @@ def contrast(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "contrast" / str(cell)
+    return _of_cell(study, cell, "contrast")
 
 
 def adapter(study: Study, cell: Cell) -> Path:
@@ -128,9 +133,9 @@ def adapter(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "adapters" / str(cell)
+    return _of_cell(study, cell, "adapters")
 
 
 def scores(study: Study, cell: Cell) -> Path:
@@ -141,9 +146,9 @@ def scores(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "scores" / str(cell)
+    return _of_cell(study, cell, "scores")
 
 
 def analysis(study: Study, cell: Cell) -> Path:
@@ -154,9 +159,14 @@ def analysis(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "analysis" / str(cell)
+    return _of_cell(study, cell, "analysis")
+
+
+def _of_cell(study: Study, cell: Cell, kind: str) -> Path:
+    folder = Path("outputs") / study.study
+    return (folder if cell in study.cells else folder / BESIDE) / kind / str(cell)
 
 
 def report(study: Study) -> Path:

@@ -1,12 +1,17 @@
-"""Scores on disk: one file per persona, kept while nothing that it was computed from changes.
+"""Scores on disk: one file per persona, computed once for whatever it is computed from.
 
-A stage that scores can be stopped at any moment and goes on with the next persona; a persona that
-is added to a finished study is the only one scored.
+Every file carries the hash of all that made it, and lies under that hash in ``SCORED``, too. So a
+stage that scores can be stopped at any moment and goes on with the next persona; a persona that is
+added to a finished study is the only one scored; and who goes back to settings that were computed
+before, or to another study of the same base model, waits for nothing. ``SCORED`` may be deleted at
+any time: it shares its bytes with the outputs where the file system can.
 """
 
 import functools
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import tee
@@ -35,6 +40,7 @@ from persona_leakage.study.parameters import Study
 from persona_leakage.study.results import checked, scores_schema
 
 KEY = b"computed from"
+SCORED = Path("outputs/scored")
 
 
 def score_personas(
@@ -52,7 +58,8 @@ def score_personas(
     Parameters
     ----------
     folder : Path
-        Filled with ``<persona>.parquet``: see ``evaluation.score_table``.
+        Filled with ``<persona>.parquet``: see ``evaluation.score_table``. What ``SCORED`` has of
+        them is taken from there; what is scored now is put there.
     personas : sequence of Persona
         Those to be scored, and all that the folder may hold.
     questions : sequence of Question
@@ -102,6 +109,12 @@ def score_personas(
     for file in folder.iterdir():
         if file.suffix != ".parquet" or _key(file) != keys.get(file.stem):
             file.unlink()
+    for name, key in keys.items():
+        kept, file = _kept(key), _file(folder, name)
+        if file.exists():
+            _link(file, kept)
+        elif _key(kept) == key:
+            _link(kept, file)
     missing = [persona for persona in personas if not _file(folder, persona.name).exists()]
     if not missing:
         return 0
@@ -127,6 +140,7 @@ def score_personas(
             tokens += int(table["tokens"].sum())
             file = _file(folder, persona.name)
             _write(file, checked(table, schema, file), keys[persona.name])
+            _link(file, _kept(keys[persona.name]))
     return tokens
 
 
@@ -178,6 +192,22 @@ def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalL
 
 def _file(folder: Path, persona: str) -> Path:
     return folder / f"{persona}.parquet"
+
+
+def _kept(key: bytes) -> Path:
+    digest = key.decode()
+    return SCORED / digest[:2] / f"{digest}.parquet"
+
+
+def _link(file: Path, to: Path) -> None:
+    """Let the bytes of a file stand under a second name: as a hard link where there can be one."""
+    if to.exists() and to.samefile(file):
+        return
+    with whole(to) as partial:
+        try:
+            os.link(file.resolve(), partial)
+        except OSError:
+            shutil.copyfile(file, partial)
 
 
 def _key(file: Path) -> bytes | None:

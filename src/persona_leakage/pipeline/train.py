@@ -5,7 +5,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerState
 
 from persona_leakage.errors import command
-from persona_leakage.files import read_jsonl, whole
+from persona_leakage.files import read_json, read_jsonl, whole, write_json, write_text
 from persona_leakage.model.loading import dtype, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
@@ -14,6 +14,7 @@ from persona_leakage.pipeline.upload import CURVE, log_curve, log_training
 from persona_leakage.study.cell import Cell, until
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
+from persona_leakage.training.card import card, described
 from persona_leakage.training.example import Example
 
 
@@ -55,12 +56,15 @@ def main(cell: Cell) -> None:
         Its examples have been made.
     """
     study = load_study()
+    print(f"{study.place(cell)}: training", flush=True)
     directory = paths.model(study)
     examples = [
         Example(**row) for row in read_jsonl(paths.contrast(study, cell) / "examples.jsonl")
     ]
     tokenizer = load_tokenizer(directory)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
+    # what `auto` came to on this machine
+    precision = str(dtype(study.model.precision)).removeprefix("torch.")
     clock = Stopwatch()
     with cell_run(study, cell, anew_after=CURVE) as run:
         with training.scratch() as scratch, whole(paths.adapter(study, cell)) as partial:
@@ -82,9 +86,12 @@ def main(cell: Cell) -> None:
             epochs = float(trained.curve["epoch"].iloc[-1])
             clock.rate("train", round(epochs * sum(len(ids) for ids in data["input_ids"])))
             trained.curve.to_csv(partial / "curve.csv", index=False)
+            config = partial / "adapter_config.json"
+            write_json(config, described(read_json(config), study))
+            prompt = next((e.system for e in examples if e.persona == cell.source), None)
+            write_text(partial / "README.md", card(study, cell, prompt, precision))
         log_training(run, study, cell)
-        # what `auto` came to on this machine
-        run.log_tags({"precision": str(dtype(study.model.precision)).removeprefix("torch.")})
+        run.log_tags({"precision": precision})
         run.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
 
 

@@ -85,22 +85,39 @@ def write_report(
             write_text(partial / name, text)
 
 
-def metrics(tables: StudyTables) -> Record:
-    """Return the headline numbers by variant, source and seed, as ``dvc metrics`` compares them.
+COMPARED = (
+    "source_delta",
+    "bystander_delta",
+    "unrelated_delta",
+    "spearman_raw",
+    "spearman_centred",
+)
 
-    Above them stands the label where a report has several.
+
+def metrics(tables: StudyTables) -> Record:
+    """Return the few numbers that `dvc metrics` and `dvc exp show` compare studies and settings by.
+
+    Their names are the same whatever the cells are called. Every cell's own are in
+    ``headline.csv``.
 
     Parameters
     ----------
     tables : StudyTables
         What the report says.
+
+    Returns
+    -------
+    dict
+        Means over the cells that are judged (``COMPARED``; over all where none is), how many these
+        ``cells`` are, and how many personas that were never trained ``broke``.
     """
-    tree: Record = {}
-    for each in tables.cells:
-        top = tree.setdefault(each.label, {}) if tables.several else tree
-        by_seed = top.setdefault(each.result.variant, {}).setdefault(each.result.source, {})
-        by_seed[str(each.result.seed)] = {k: round(v, 6) for k, v in each.result.headline.items()}
-    return tree
+    cells = tables.judged or tables.cells
+    means = pd.DataFrame([each.result.headline for each in cells])[list(COMPARED)].mean()
+    return {
+        "cells": len(cells),
+        "broke": len(tables.broken),
+        **{name: round(float(means[name]), 3) for name in COMPARED},
+    }
 
 
 def summary(tables: StudyTables) -> Record:

@@ -129,13 +129,25 @@ class Questions(Section):
     @classmethod
     def _watched(cls, snapshots: dict[str, str]) -> dict[str, str]:
         for name, path in snapshots.items():
-            parts = PurePath(path).parts
-            if parts[:1] not in (("snapshots",), ("data",)) or ".." in parts:
+            if not watched(path):
                 raise ValueError(
                     f"{name} is at {path!r}; put it into the folder snapshots, so that a change of "
                     "it is noticed"
                 )
         return snapshots
+
+
+def watched(path: str) -> bool:
+    """Tell whether DVC notices a change of the questions in a file or folder.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the project: the questions of the catalog, or inside ``snapshots``.
+    """
+    parts = PurePath(path).parts
+    inside = parts[:1] == ("snapshots",) and ".." not in parts
+    return inside or parts == ("data", "questions.jsonl")
 
 
 class BehaviourChoice(BaseModel):
@@ -270,6 +282,18 @@ class Study(Section):
         """The grid, and the extra cells behind it."""
         extras = self.extra_cells.values()
         return [*self.grid, *(Cell(each.source, each.seed, each.variant) for each in extras)]
+
+    def place(self, cell: Cell) -> str:
+        """Say which of the study's cells this is: ``cell 3 of 6``.
+
+        Parameters
+        ----------
+        cell : Cell
+            Any.
+        """
+        cells = self.cells
+        number = f"cell {cells.index(cell) + 1} of {len(cells)}" if cell in cells else "a cell"
+        return f"{number}, {cell}"
 
     def fingerprint(self) -> str:
         """Identify what a cell is computed from: everything but which cells there are."""
