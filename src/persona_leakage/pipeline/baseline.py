@@ -9,7 +9,7 @@ from persona_leakage.files import read_json
 from persona_leakage.model.loading import context, load_model, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.scores import score_personas
-from persona_leakage.pipeline.weights import weights_of
+from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.parameters import load_study
 
 
@@ -24,7 +24,7 @@ def main() -> None:
         list(personas.values()),
         read_questions(paths.questions(study) / "evaluate.jsonl"),
         study,
-        weights_of(directory),
+        checked_weights(directory),
         load_tokenizer(directory),
         functools.partial(load_model, directory, study.model.precision),
         context(directory),

@@ -1,6 +1,7 @@
 """Score the fine-tuned model of a cell."""
 
 import functools
+import shutil
 
 from persona_leakage.data.persona_sets import evaluated_for, from_records
 from persona_leakage.data.questions import read_questions
@@ -12,7 +13,7 @@ from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run
 from persona_leakage.pipeline.upload import log_evaluation
-from persona_leakage.pipeline.weights import weights_of
+from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 
@@ -31,6 +32,7 @@ def main(cell: Cell) -> None:
     personas = from_records(participants["personas"])
     questions = read_questions(paths.questions(study) / "evaluate.jsonl")
     directory, adapter = paths.model(study), paths.adapter(study, cell)
+    shutil.rmtree(paths.checkpoints(study, cell), ignore_errors=True)  # the training is over
     clock = Stopwatch()
     with clock.time("score"):
         tokens = score_personas(
@@ -38,7 +40,7 @@ def main(cell: Cell) -> None:
             [personas[name] for name in evaluated_for(cell.source, participants["evaluated"])],
             questions,
             study,
-            {"base": weights_of(directory), "adapter": weights_of(adapter)},
+            {"base": checked_weights(directory), "adapter": checked_weights(adapter)},
             load_tokenizer(directory),
             functools.partial(load_adapted, directory, adapter, study.model.precision),
             context(directory),

@@ -6,6 +6,7 @@ from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
+VALID = Path("outputs/valid")
 
 
 def model(study: Study) -> Path:
@@ -109,6 +110,19 @@ def adapter(study: Study, cell: Cell) -> Path:
         One of it.
     """
     return Path("outputs") / study.study / "adapters" / str(cell)
+
+
+def checkpoints(study: Study, cell: Cell) -> Path:
+    """Folder of what a training that was stopped goes on from; gone once the cell is scored.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        One of it.
+    """
+    return Path("outputs") / study.study / "checkpoints" / str(cell)
 
 
 def scores(study: Study, cell: Cell) -> Path:
