@@ -8,17 +8,24 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from persona_leakage.errors import InputError
 
+if TYPE_CHECKING:  # most of what imports this module needs no tables
+    import numpy as np
+    import pandas as pd
+
 Record = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+MADE_AGAIN = "delete it, `dvc repro` makes it again"
 _numbers = count()
 
 
@@ -223,6 +230,119 @@ def read_json(path: str | Path) -> Any:
     """
     text = "\n".join(read_lines(path))
     return _parse(text, str(path), "delete the file, `dvc repro` makes it again")
+
+
+def read_as(path: str | Path, kind: type[Model]) -> Model:
+    """Read a JSON file that another stage wrote, as what it has to be.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    kind : type
+        A pydantic model.
+
+    Raises
+    ------
+    InputError
+        The file is missing, no JSON, or not of that kind; names the key.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"])) or "the whole"
+        raise InputError(f"{path}: damaged ({key}: {fault['msg']}); {MADE_AGAIN}") from error
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> "pd.DataFrame":
+    """Read a table that another stage wrote: CSV, or parquet with the checksums of its pages.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    columns : sequence of str
+        What it has at least.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or another table.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; `dvc repro` makes it")
+    try:
+        frame = (
+            pd.read_csv(path)
+            if path.suffix == ".csv"
+            else pq.read_table(path, page_checksum_verification=True).to_pandas()
+        )
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({str(error)[:80]}); {MADE_AGAIN}") from error
+    if lacking := [column for column in columns if column not in frame]:
+        raise InputError(f"{path}: damaged (no column {', '.join(lacking)}); {MADE_AGAIN}")
+    return frame
+
+
+def read_tensor(path: str | Path, name: str, shape: tuple[int, ...]) -> "np.ndarray":
+    """Read one tensor of a safetensors file that another stage wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    name : str
+        Of the tensor.
+    shape : tuple of int
+        Its first dimensions.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged, or the tensor is another, or has a value that is not finite.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; `dvc repro` makes it")
+    try:
+        values = load_file(path)[name]
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({str(error)[:80]}); {MADE_AGAIN}") from error
+    if values.shape[: len(shape)] != shape or not np.isfinite(values).all():
+        raise InputError(f"{path}: damaged (not {shape} finite numbers); {MADE_AGAIN}")
+    return values
+
+
+def write_parquet(
+    path: str | Path, frame: "pd.DataFrame", marks: Mapping[bytes, bytes] = {}
+) -> None:
+    """Write a table as parquet, a checksum to each page, so that a flipped bit is noticed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole.
+    frame : DataFrame
+        Its index is not kept.
+    marks : mapping
+        Kept beside the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = pa.Table.from_pandas(frame, preserve_index=False)
+    content = content.replace_schema_metadata({**(content.schema.metadata or {}), **marks})
+    with whole(path) as partial:
+        pq.write_table(content, partial, compression="zstd", write_page_checksum=True)
 
 
 def write_json(path: str | Path, content: Any) -> None:

@@ -13,11 +13,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from transformers import TrainerCallback, TrainerState
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_json, read_jsonl, sha256, whole, write_json
+from persona_leakage.files import read_json, read_table, sha256, whole, write_json
 from persona_leakage.model.loading import device, dtype, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
@@ -27,7 +26,7 @@ from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.cell import Cell, until
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import trainer as training
-from persona_leakage.training.example import Example
+from persona_leakage.training.example import read_examples
 
 COMPUTED_FROM = "computed_from.json"
 LIBRARIES = ("torch", "transformers", "peft", "trl")
@@ -89,9 +88,7 @@ def main(cell: Cell) -> None:
     if is_from(paths.adapter(study, cell), key):
         log_again(study, cell)
         return
-    examples = [
-        Example(**row) for row in read_jsonl(paths.contrast(study, cell) / "examples.jsonl")
-    ]
+    examples = read_examples(paths.contrast(study, cell) / "examples.jsonl")
     tokenizer = load_tokenizer(directory)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
     clock = Stopwatch()
@@ -184,7 +181,7 @@ def log_again(study: Study, cell: Cell) -> None:
     cell : Cell
         One that has been trained.
     """
-    curve = pd.read_csv(paths.adapter(study, cell) / "curve.csv")
+    curve = read_table(paths.adapter(study, cell) / "curve.csv", training.CURVE)
     with cell_run(study, cell, anew_after=CURVE) as run:
         for row in curve.to_dict("records"):
             log_curve(run, {str(name): value for name, value in row.items()})
