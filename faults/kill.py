@@ -160,6 +160,7 @@ def main() -> None:
     parser.add_argument("--moments", type=int, default=5, help="per stage")
     parser.add_argument("--commands", type=int, default=4, help="per whole command")
     parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--seconds", type=float, default=1800, help="no moment begins later")
     parser.add_argument("--scratch", type=Path)
     parser.add_argument("--stages", nargs="*", default=list(STAGES))
     parser.add_argument("--dry", action="store_true", help="write no document")
@@ -174,13 +175,19 @@ def main() -> None:
                 shutil.rmtree(campaign.project / STAGES[stage], ignore_errors=True)
                 campaign.run(stage, command)
                 for _ in range(given.moments):
+                    if time.monotonic() - start > given.seconds:
+                        break
                     checkpoints = ["outputs/tiny/checkpoints"] if stage == "train" else []
                     campaign.hurt(stage, command, [STAGES[stage], *checkpoints])
+                print(stage, dict(campaign.counts.get(stage, {})), flush=True)
             for name, command in COMMANDS.items():
                 for moment in range(given.commands):
                     if moment == 0:
                         campaign.seconds[name] = campaign.seconds["whole"]
+                    if time.monotonic() - start > given.seconds:
+                        break
                     campaign.hurt(name, command, ["outputs/tiny", "dvc.lock"])
+                    print(name, dict(campaign.counts[name]), flush=True)
             campaign.run("last", COMMANDS["mlflow run"])
             running = campaign.running()
         finally:

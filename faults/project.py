@@ -31,7 +31,7 @@ TINY = {
     "similarity": {"layer": 2, "layers": [1, 2]},
 }
 # made anew each time on purpose, so no part of a comparison: when, how long, on which commit
-VOLATILE = ("mlruns", "mlflow.db", ".mlflow.db.lock", ".dvc", ".git", "valid")
+VOLATILE = ("mlruns", "mlflow.db", ".mlflow.db.lock", ".dvc", ".git", "valid", "checkpoints")
 
 
 def environment() -> dict[str, str]:

@@ -155,8 +155,8 @@ def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.D
         if not file.exists():
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
         frame = checked(read_table(file, COLUMNS), scores_schema(outcome), file)
-        if not (frame["persona"] == name).all():
-            raise InputError(f"{file}: damaged (scores of another persona); {MADE_AGAIN}")
+        if frame.empty or not (frame["persona"] == name).all():
+            raise InputError(f"{file}: damaged (no scores of {name}); {MADE_AGAIN}")
         if not all(np.isfinite(np.asarray(each, float)).all() for each in frame["scores"]):
             raise InputError(
                 f"{file}: a score is not finite: the training of this cell diverged; lower "
