@@ -102,7 +102,7 @@ def test_a_persona_may_be_written_around_any_other(tmp_path):
         ("# first\n- {name: a\u2028b}\n", r"line 2: U\+2028 ends a line in YAML; write \\u2028"),
         (
             "- &a [x, x, x]\n- {name: [*a, *a, *a], category: core, relation: null, prompt: x}\n",
-            "line 1: a persona has exactly",
+            "line 2: not YAML .an alias; write it out",
         ),
     ],
 )

@@ -5,7 +5,6 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
@@ -19,7 +18,7 @@ from pydantic import (
 from persona_leakage.data.questions import Question, check
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, read_jsonl, sha256
+from persona_leakage.files import Record, read_jsonl, read_yaml, sha256
 from persona_leakage.study.cell import Name
 from persona_leakage.study.parameters import watched
 
@@ -117,9 +116,8 @@ def benchmarks(path: str | Path = DESCRIPTIONS) -> dict[str, LocalBenchmark | Hu
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entries = TypeAdapter(dict[Name, dict[str, Any]]).validate_python(content)
-    except (yaml.YAMLError, ValidationError) as error:
+        entries = TypeAdapter(dict[Name, dict[str, Any]]).validate_python(read_yaml(path))
+    except ValidationError as error:
         raise InputError(
             f"{path}: not a mapping of names (snake_case) to descriptions ({_first_line(error)})"
         ) from error

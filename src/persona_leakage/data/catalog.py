@@ -14,7 +14,7 @@ import yaml
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.questions import alike_choices
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl, read_lines
+from persona_leakage.files import parse_yaml, read_jsonl, read_lines
 
 SOURCES = ("villain", "comedian", "assistant", "software_engineer", "kindergarten_teacher")
 RELATIVES = (
@@ -113,14 +113,7 @@ def _rows(path: Path) -> list[tuple[int, Any]]:
             f"{path}, line {line}: U+{ord(broken):04X} ends a line in YAML; "
             f"write {escape} in a text in double quotes"
         )
-    try:
-        root = yaml.compose(text, yaml.SafeLoader)
-        rows = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
-        reason = getattr(error, "problem", None) or "unreadable"
-        raise InputError(f"{where}: not YAML ({reason}); correct the line") from error
+    rows, root = parse_yaml(text, path)
     if not isinstance(root, yaml.SequenceNode):
         raise InputError(f"{path}: not a list of personas; write one per line, after a dash")
     return [(node.start_mark.line + 1, row) for node, row in zip(root.value, rows, strict=True)]

@@ -92,6 +92,11 @@ def centroids(
         texts = [render(tokenizer, persona.prompt, question, system_role) for question in neutral]
         prompts = tokenize(tokenizer, texts)
         states = last_token_states(model, prompts)[:, list(layers)]
+        if not torch.isfinite(states).all():
+            raise InputError(
+                f"centroids: {persona.name}: the model's residual stream is not finite; its "
+                "weights are damaged or model.precision is too low, fetch the model again"
+            )
         means.append(states.mean(dim=0).cpu().numpy())
         advance(1)
     return np.stack(means)

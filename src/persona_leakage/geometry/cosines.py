@@ -6,9 +6,24 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel
 from scipy.spatial.distance import cdist
 
 Kind = Literal["raw", "centred"]
+PAIRS = ("layer", "source", "persona", "raw", "centred")  # what others read of ``table``
+
+
+class Layer(BaseModel):
+    """Of the centroids' manifest: the layer at which the study compares, in blocks applied."""
+
+    layer: int
+
+
+class Measured(Layer):
+    """Of the centroids' manifest: whose centroids these are, at which layers, in their order."""
+
+    personas: list[str]
+    layers: list[int]
 
 
 def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]:

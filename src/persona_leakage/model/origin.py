@@ -1,7 +1,6 @@
 """Where the base model comes from: fetched once, checked, kept as a folder of safetensors."""
 
 import hashlib
-import os
 import shutil
 from fnmatch import fnmatchcase
 from importlib import metadata
@@ -188,8 +187,5 @@ def _from_folder(origin: FolderOrigin, directory: Path) -> None:
     for pattern in PATTERNS:
         for file in source.glob(pattern):
             if not (directory / file.name).exists():
-                # hard links share the bytes: a 15 GB model is not copied
-                try:
-                    os.link(file.resolve(), directory / file.name)
-                except OSError:
-                    (directory / file.name).write_bytes(file.read_bytes())
+                # no hard link: what is edited in place there would change here, unnoticed
+                shutil.copyfile(file, directory / file.name)

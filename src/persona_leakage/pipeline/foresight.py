@@ -7,9 +7,9 @@ import pandas as pd
 from persona_leakage.analysis import foresight
 from persona_leakage.analysis.foresight import LeftOut, Method
 from persona_leakage.data.catalog import Persona
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_json, whole, write_json
+from persona_leakage.files import read_as, read_json, whole, write_json
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.report import figures
@@ -92,7 +92,7 @@ def evidence(study: Study, cells: Sequence[FinishedCell]) -> pd.DataFrame:
     DataFrame
         ``foresight.KEYS``, the columns of the stage ``predictors`` and of ``with_words``.
     """
-    personas = from_records(read_json(paths.personas(study))["personas"])
+    personas = by_name(read_as(paths.personas(study), Participants).personas)
     rows = foresight.observed(cells, personas)
     measured = with_words(stored(study), personas)
     return rows.merge(measured, on=["source", "persona"], validate="one_to_one")

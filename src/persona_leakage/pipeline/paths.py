@@ -11,6 +11,7 @@ from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
 BESIDE = "beside"
+VALID = Path("outputs/valid")
 
 
 def model(study: Study) -> Path:
@@ -136,6 +137,19 @@ def adapter(study: Study, cell: Cell) -> Path:
         Any.
     """
     return _of_cell(study, cell, "adapters")
+
+
+def checkpoints(study: Study, cell: Cell) -> Path:
+    """Folder of what a training that was stopped goes on from; gone once the cell is scored.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        One of it.
+    """
+    return Path("outputs") / study.study / "checkpoints" / str(cell)
 
 
 def scores(study: Study, cell: Cell) -> Path:

@@ -15,10 +15,10 @@ from persona_leakage.analysis import foresight
 from persona_leakage.analysis.foresight import LeftOut
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.catalog import Persona, load_neutral
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_json
+from persona_leakage.files import read_as, read_json
 from persona_leakage.geometry.cosines import cosine_matrix
 from persona_leakage.geometry.layers import moments, nearness
 from persona_leakage.geometry.moments import gaussian, jeffreys
@@ -47,7 +47,7 @@ def main(source: str, text: str | None) -> None:
         A system turn to be ranked among the personas.
     """
     study = load_study()
-    personas = from_records(read_json(paths.personas(study))["personas"])
+    personas = by_name(read_as(paths.personas(study), Participants).personas)
     if source not in personas or not personas[source].prompt:
         raise InputError(
             f"--source: {source!r} is no persona with a prompt in study {study.study}; name one of "

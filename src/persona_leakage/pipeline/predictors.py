@@ -10,11 +10,11 @@ from safetensors.numpy import save_file
 
 from persona_leakage.behaviours.behaviour import Behaviour, load_behaviour
 from persona_leakage.data.catalog import Persona, load_neutral
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import Question, read_questions
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import command
-from persona_leakage.files import Record, read_json, whole, write_json
+from persona_leakage.files import Record, read_as, whole, write_json
 from persona_leakage.geometry.centroids import last_token_states_and_logits
 from persona_leakage.geometry.divergence import jensen_shannon, symmetric_kl
 from persona_leakage.geometry.layers import moments, nearness
@@ -55,8 +55,9 @@ def main() -> None:
     (personas,), ``margins`` (personas,). ``manifest.json``: names, layers, questions.
     """
     study = load_study()
-    personas = from_records(read_json(paths.personas(study))["personas"])
-    measured = [personas[name] for name in read_json(paths.personas(study))["measured"]]
+    participants = read_as(paths.personas(study), Participants)
+    personas = by_name(participants.personas)
+    measured = [personas[name] for name in participants.measured]
     train = read_questions(paths.questions(study) / "train.jsonl")
     questions = shuffled(train, "predictors", study.questions.split_seed)[:QUESTIONS]
     directory = paths.model(study)

@@ -17,6 +17,7 @@ from dataclasses import asdict
 from itertools import tee
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -27,7 +28,7 @@ from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, whole
+from persona_leakage.files import MADE_AGAIN, Record, read_table, whole, write_parquet
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.loading import dtype
@@ -41,6 +42,7 @@ from persona_leakage.study.results import checked, scores_schema
 
 KEY = b"computed from"
 SCORED = Path("outputs/scored")
+COLUMNS = ("persona", "question", "benchmark", "outcome", "scores", "label_mass", "tokens")
 
 
 def score_personas(
@@ -166,8 +168,16 @@ def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.D
         file = _file(folder, name)
         if not file.exists():
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
-        frames.append(pd.read_parquet(file))
-    return checked(pd.concat(frames, ignore_index=True), scores_schema(outcome), folder)
+        frame = checked(read_table(file, COLUMNS), scores_schema(outcome), file)
+        if frame.empty or not (frame["persona"] == name).all():
+            raise InputError(f"{file}: damaged (no scores of {name}); {MADE_AGAIN}")
+        if not all(np.isfinite(np.asarray(each, float)).all() for each in frame["scores"]):
+            raise InputError(
+                f"{file}: a score is not finite: the training of this cell diverged; lower "
+                "train.learning_rate and train it again"
+            )
+        frames.append(frame)
+    return pd.concat(frames, ignore_index=True)
 
 
 def write_scores(folder: Path, scores: pd.DataFrame) -> None:
@@ -218,10 +228,7 @@ def _key(file: Path) -> bytes | None:
 
 
 def _write(file: Path, table: pd.DataFrame, key: bytes) -> None:
-    content = pa.Table.from_pandas(table, preserve_index=False)
-    content = content.replace_schema_metadata({**(content.schema.metadata or {}), KEY: key})
-    with whole(file) as partial:
-        pq.write_table(content, partial, compression="zstd")
+    write_parquet(file, table, {KEY: key})
 
 
 def _code_digest() -> str:

@@ -4,9 +4,9 @@ import hashlib
 import json
 import re
 from pathlib import Path, PurePath
+from reprlib import repr as shortened
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -18,18 +18,27 @@ from pydantic import (
 )
 
 from persona_leakage.errors import InputError
+from persona_leakage.files import read_yaml
 from persona_leakage.study.cell import Cell, Name, Seed, Variant
 
-LONGEST = 300  # characters of a message
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted here, not true or false")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_switch)]
+Whole = Annotated[int, BeforeValidator(_no_switch), Field(le=2**31 - 1)]
+Positive = Annotated[Whole, Field(gt=0)]
+NonNegative = Annotated[Whole, Field(ge=0)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the parameters: unknown keys are refused, values never change."""
+    """A part of the parameters: unknown keys are refused, values are finite and never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -101,7 +110,7 @@ ORIGINS: dict[str, type[Section]] = {
 class Model(Section):
     """The base model. ``system_role``: ``merge`` puts the persona before the user's text."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
     origin: Annotated[Origin, Field(discriminator="kind")]
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     system_role: Literal["template", "merge"] = "template"
@@ -169,7 +178,7 @@ class Contrast(Section):
     """
 
     positives: Positive
-    negatives: Annotated[int, Field(ge=0)] | list[Name]
+    negatives: NonNegative | list[Name]
     per_negative: NonNegative
     no_system: NonNegative
     assistant: NonNegative
@@ -181,7 +190,7 @@ class Lora(Section):
 
     r: Positive
     alpha: Positive
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[Number, Field(ge=0, lt=1)]
     rank_stabilised: bool = True
 
     @property
@@ -191,14 +200,17 @@ class Lora(Section):
 
 
 class Train(Section):
-    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions."""
+    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions.
 
-    learning_rate: Annotated[float, Field(gt=0)]
+    AdamW moves each weight by up to ``learning_rate`` a step, so that 1 is far beyond any use.
+    """
+
+    learning_rate: Annotated[Number, Field(gt=0, le=1)]
     epochs: Positive
     batch_size: Positive
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    warmup_fraction: Annotated[Number, Field(ge=0, lt=1)]
+    weight_decay: Annotated[Number, Field(ge=0, le=1)]
+    max_grad_norm: Annotated[Number, Field(gt=0, le=1e6)]
     max_length: Positive
     lora: Lora
 
@@ -206,8 +218,8 @@ class Train(Section):
 class Similarity(Section):
     """Centroid geometry. A layer is a block number, or a fraction of the depth."""
 
-    layer: Annotated[int, Field(ge=0)] | Fraction
-    layers: list[Annotated[int, Field(ge=0)] | Fraction] | Literal["all"] = "all"
+    layer: NonNegative | Fraction
+    layers: list[NonNegative | Fraction] | Literal["all"] = "all"
 
 
 class Neighbourhood(Section):
@@ -319,15 +331,12 @@ def load_study(path: str | Path = "params.yaml") -> Study:
         raise InputError(
             f"{path}: no such file; run inside the repository, or copy one of studies/*.yaml to it"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    content = read_yaml(path)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
         faults = dict.fromkeys(_sentence(path, fault) for fault in error.errors())
-        raise InputError("; ".join(faults)[:LONGEST]) from error
+        raise InputError("; ".join(faults)) from error
 
 
 def _sentence(path: Path, fault: Any) -> str:
@@ -345,7 +354,7 @@ def _sentence(path: Path, fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if not key:  # of the study as a whole: the message names the key
         return f"{path}: {message}"
-    return f"{path}: {key} is {repr(fault['input'])[:80]}: {message}"
+    return f"{path}: {key} is {shortened(fault['input'])}: {message}"
 
 
 def _is_key(part: int | str) -> bool:
