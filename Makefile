@@ -77,6 +77,7 @@ setup: .venv/ready ## the environment of the lock file
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
+	$(UV) pip install --no-deps -e .
 	touch $@
 
 # the lock file has torch as PyPI builds it, with 3.3 GB for NVIDIA's GPUs

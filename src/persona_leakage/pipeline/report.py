@@ -23,7 +23,15 @@ def main() -> None:
     cells, missing = cells_of(study)
     if not cells:
         raise InputError(f"outputs/{study.study}: no finished cell; run `dvc repro analyse`")
-    write_report(paths.report(study), study.study, cells, missing, origins(study))
+    foresight = paths.foresight(study)
+    write_report(
+        paths.report(study),
+        study.study,
+        cells,
+        missing,
+        origins(study),
+        foresight if foresight.exists() else None,
+    )
 
 
 def set_aside(study: Study) -> None:

@@ -107,6 +107,8 @@ class StudyTables:
         The original's tables, analysed.
     beside : dict of DataFrame
         Of ``beside_published``; empty where nothing published stands to compare.
+    foresight : tuple of TitledTable
+        How well the damage was foreseen, out of sample.
     """
 
     title: str
@@ -127,6 +129,7 @@ class StudyTables:
     verdict: Verdict
     published: Published
     beside: Mapping[str, pd.DataFrame]
+    foresight: tuple[TitledTable, ...]
 
     @cached_property
     def settings(self) -> dict[str, FinishedCell]:
@@ -167,6 +170,7 @@ def study_tables(
     missing: Sequence[str],
     provenance: Record,
     published: Published,
+    foresight: tuple[TitledTable, ...] = (),
 ) -> StudyTables:
     """Compute a report.
 
@@ -183,6 +187,8 @@ def study_tables(
         Hashes of what went in.
     published : Published
         Of ``published.analyse``.
+    foresight : tuple of TitledTable
+        Of the stage of that name.
 
     Raises
     ------
@@ -218,6 +224,7 @@ def study_tables(
         verdict=verdict([_numbers(group) for group in groups], outcome),
         published=published,
         beside=beside_published(cells, published),
+        foresight=foresight,
     )
 
 

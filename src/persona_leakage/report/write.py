@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from persona_leakage.analysis.correlation import correlation
 from persona_leakage.analysis.evidence import people_of
-from persona_leakage.files import Record, whole, write_json, write_text
+from persona_leakage.files import Record, read_json, whole, write_json, write_text
 from persona_leakage.report import figures
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
@@ -23,7 +23,7 @@ from persona_leakage.report.tables import StudyTables, study_tables
 from persona_leakage.report.words import spaced
 from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.results import FinishedCell
+from persona_leakage.study.results import FinishedCell, TitledTable
 
 REFERENCE = Path("reference")
 PICTURES = ("gradient",)  # of each cell, beside the page
@@ -38,6 +38,7 @@ def write_report(
     cells: Sequence[FinishedCell],
     missing: Sequence[str],
     provenance: Record,
+    foresight: Path | None = None,
 ) -> None:
     """Write ``report.html``, ``report.md``, ``summary.json``, tables and figures into a folder.
 
@@ -53,6 +54,8 @@ def write_report(
         Likewise.
     provenance : dict
         Likewise.
+    foresight : Path or None
+        What the stage of that name wrote, where it is one study's report.
     """
     published = analyse(
         *(
@@ -60,7 +63,9 @@ def write_report(
             for name in ("headline", "villain_gradient", "outliers")
         )
     )
-    tables = study_tables(title, cells, missing, provenance, published)
+    tables = study_tables(
+        title, cells, missing, provenance, published, _foresight_tables(foresight)
+    )
     with whole(folder) as partial, tempfile.TemporaryDirectory() as scratch:
         partial.mkdir()
         for name in ("headline", "personas", "curves", "predictors", "outliers"):
@@ -80,6 +85,8 @@ def write_report(
                 shutil.copyfile(
                     each.folder / f"{name}.png", partial / f"{prefix}{each.cell}_{name}.png"
                 )
+        for file in sorted(foresight.glob("*.[ps][nv]g")) if foresight else ():
+            shutil.copyfile(file, partial / f"foresight_{file.name}")
         pictures = _draw(tables, partial, Path(scratch))
         for name, text in render(tables, pictures).items():
             write_text(partial / name, text)
@@ -92,6 +99,13 @@ COMPARED = (
     "spearman_raw",
     "spearman_centred",
 )
+
+
+def _foresight_tables(folder: Path | None) -> tuple[TitledTable, ...]:
+    if folder is None:
+        return ()
+    tables: dict[str, Record] = read_json(folder / "tables.json")
+    return tuple(TitledTable.model_validate(table) for table in tables.values())
 
 
 def metrics(tables: StudyTables) -> Record:
@@ -174,7 +188,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     published = scratch / "published"
     figures.save(_published_figure(tables.published), published)
     if not judged:
-        return Pictures({}, published.with_suffix(".svg"))
+        return Pictures({}, (), published.with_suffix(".svg"))
     panels = {
         (group.name, str(each.result.seed)): each.personas
         for group in tables.groups
@@ -229,7 +243,9 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     for name, (what, figure) in pictures_by_name.items():
         figures.save(figure, folder / name)
         others[what] = folder / f"{name}.svg"
-    return Pictures(others, published.with_suffix(".svg"))
+    return Pictures(
+        others, sorted(folder.glob("foresight_*.svg"), reverse=True), published.with_suffix(".svg")
+    )
 
 
 def _published_figure(published: Published) -> Figure:
