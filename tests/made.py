@@ -75,7 +75,7 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
 def boundary_of(seed, outcome):
     personas = persona_frame(seed, outcome=outcome)
     rows = personas[personas["role"] == "bystander"]
-    return fit(rows["raw"], rows["after"], outcome, seed=seed, resamples=60)
+    return fit(rows, outcome, seed=seed, resamples=60)
 
 
 def finished(
