@@ -82,7 +82,7 @@ setup: .venv/ready ## the environment of the lock file
 
 # the lock file has torch as PyPI builds it, with 3.3 GB for NVIDIA's GPUs
 TORCH_CPU := https://download.pytorch.org/whl/cpu
-setup-cpu: | $(UV) ## the same without what only a GPU needs: 2.6 GB instead of 5.9
+setup-cpu: | $(UV) ## the same with torch's build without CUDA: about 2 GB instead of 5.9
 	$(UV) export --locked --no-emit-project --no-hashes --quiet | \
 	  grep -v -E '^ |^#|^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==' > .requirements-cpu.txt
 	$(UV) export --locked --no-emit-project --no-hashes --quiet | \

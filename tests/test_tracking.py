@@ -5,6 +5,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -162,6 +163,17 @@ def test_an_experiment_brings_the_table_that_compares_cells(folder, study):
     columns = json.loads(tags["mlflow.sharedViewState.cells"])["selectedColumns"]
     assert {"params.`source`", "params.`seed`", "metrics.`bystander_delta`"} <= set(columns)
     assert "viewStateShareKey=cells" in tags["mlflow.note.content"]
+
+
+def test_the_data_set_of_a_run_is_told_apart_by_its_rows(folder, study):
+    digests = []
+    for source in ("villain", "comedian"):
+        with cell_run(study, Cell(source, 42, "contrastive")) as run:
+            rows = pd.DataFrame({"persona": [source, "nurse"], "answer": [" yes", " no"]})
+            run.log_dataset(rows, "training", "examples.jsonl")
+        [used] = client().get_run(run.run_id).inputs.dataset_inputs
+        digests.append(used.dataset.digest)
+    assert len(set(digests)) == 2
 
 
 def test_a_note_that_a_person_wrote_stays(folder, study):
@@ -432,7 +444,13 @@ def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
 ):
     elsewhere = shutil.copy(made_store, tmp_path_factory.mktemp("home") / "mlflow.db")
     away = MlflowClient(f"sqlite:///{elsewhere}")
-    launch = away.create_run("0", tags={"mlflow.source.name": f"file://{folder}"}).info.run_id
+    named = {"mlflow.source.name": f"file://{folder}"}
+    now = int(time.time() * 1000)
+    failed, building = (
+        away.create_run("0", start_time=now - minutes * 60_000, tags=named).info.run_id
+        for minutes in (90, 30)
+    )
+    launch = away.create_run("0", tags=named).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", launch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
@@ -444,6 +462,9 @@ def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
     assert store() == f"sqlite:///{folder}/mlflow.db"
     left = away.get_run(launch)
     assert (left.info.status, left.info.lifecycle_stage) == ("FINISHED", "active")
+    # an environment that could not be built leaves a launch that nobody ends
+    assert away.get_run(failed).info.status == "FAILED"
+    assert away.get_run(building).info.status == "RUNNING"
 
 
 def test_importing_the_module_changes_nothing():

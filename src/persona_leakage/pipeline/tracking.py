@@ -65,6 +65,7 @@ FIRST = (
     "mass_after",
 )
 VIEW = "cells"
+BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
 LONGEST = 300  # characters of a sentence on the screen
 UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
 
@@ -616,13 +617,24 @@ def leave_launch(cell: Cell) -> None:
     try:
         _quieten()
         client = MlflowClient(uri)
-        source = client.get_run(run_id).data.tags.get("mlflow.source.name", "")
+        launch = client.get_run(run_id)
+        source = launch.data.tags.get("mlflow.source.name", "")
         client.update_run(run_id, status="FINISHED", name=f"launch of {cell}")
+        _end_failed_launches(client, launch)
     except Exception as error:  # as in CellRun
         _tell_failure(error, "the cell is computed all the same")
         return
     if re.fullmatch(r"sqlite:///.*/mlflow\.db", uri) and str(Path.cwd()) in source:
         del os.environ["MLFLOW_TRACKING_URI"]
+
+
+def _end_failed_launches(client: Any, launch: Run) -> None:
+    """End the launches of this project whose environment could not be built: MLflow does not."""
+    name = "mlflow.source.name"
+    for run in client.search_runs([launch.info.experiment_id], "attributes.status = 'RUNNING'"):
+        waited = launch.info.start_time - run.info.start_time  # milliseconds
+        if run.data.tags.get(name) == launch.data.tags.get(name) and waited > BUILDING:
+            client.set_terminated(run.info.run_id, "FAILED")
 
 
 def _tell_failure(error: Exception, then: str) -> None:
