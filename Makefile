@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test test-slow lint mutants setup study kept sweep bench
+.PHONY: repro test test-slow lint mutants setup study kept sweep bench faults sbom audit
 
 repro: setup
 	$(RUN) dvc repro
@@ -28,6 +28,23 @@ lint: setup
 mutants: setup
 	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
 	nice -n 15 $(RUN) python tests/mutants.py
+
+# what can be lost, broken into or confused: kills, bad input, settings, load; docs/reliability.md
+faults: setup
+	nice $(RUN) python faults/inputs.py
+	nice $(RUN) python faults/same.py
+	nice $(RUN) python faults/load.py
+	nice $(RUN) python faults/kill.py
+
+# the packages of the lock file, as CycloneDX
+sbom: | $(UV)
+	$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file sbom.json
+
+# known vulnerabilities of the lock file's packages; needs a network
+audit: | $(UV)
+	mkdir -p .uv
+	$(UV) export --quiet --locked --all-groups --no-emit-project --output-file .uv/requirements.txt
+	$(UV)x pip-audit --disable-pip --require-hashes --requirement .uv/requirements.txt
 
 # make study STUDY=paper: switch params.yaml to a study of studies/ and compute it
 study: setup
