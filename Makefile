@@ -6,7 +6,7 @@ RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
 .PHONY: help repro test test-slow lint mutants setup setup-cpu study kept results predict example \
-  sweep bench
+  sweep bench faults sbom audit
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -62,6 +62,20 @@ lint: setup ## linters, types, import contracts
 mutants: setup ## which small faults the tests would miss: hours, docs/mutants.md
 	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
 	nice -n 15 $(RUN) python tests/mutants.py
+
+faults: setup ## kills, bad input, settings, load: what is lost or broken, docs/reliability.md
+	nice $(RUN) python faults/inputs.py
+	nice $(RUN) python faults/same.py
+	nice $(RUN) python faults/load.py
+	nice $(RUN) python faults/kill.py
+
+sbom: | $(UV) ## the packages of the lock file, as CycloneDX
+	$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file sbom.json
+
+audit: | $(UV) ## known vulnerabilities of the lock file's packages; needs a network
+	mkdir -p .uv
+	$(UV) export --quiet --locked --all-groups --no-emit-project --output-file .uv/requirements.txt
+	$(UV)x pip-audit --disable-pip --require-hashes --requirement .uv/requirements.txt
 
 # ARC=folder takes a snapshot of allenai/ai2_arc
 bench: setup ## this machine's processor against the baselines, docs/performance.md

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
@@ -15,6 +16,7 @@ from persona_leakage.model.processes import scorer
 from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.pipeline import scores
 from persona_leakage.pipeline.scores import read_scores, score_personas
+from persona_leakage.pipeline.weights import checked_weights, note_weights, weights_of
 
 ACCURACY = Taught.outcome
 CPU = torch.device("cpu")
@@ -171,3 +173,30 @@ def test_what_fails_in_a_device_s_process_is_raised_here(tmp_path):
 def test_an_empty_eval_set_is_refused(everyone, score):
     with pytest.raises(InputError, match="the eval set is empty; lower questions.train_fraction"):
         score(everyone, questions=[])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_neither_written_nor_read(
+    value, everyone, everyday, score, tmp_path
+):
+    score(everyone)
+    file = tmp_path / "spy.parquet"
+    whole = pd.read_parquet(file)
+    changed = whole.assign(scores=[np.full_like(row, value) for row in whole["scores"]])
+    changed.to_parquet(file)
+    with pytest.raises(InputError, match="spy.parquet: a score is not finite: the training of"):
+        read_scores(tmp_path, ["spy", "no_system"], ACCURACY)
+    with pytest.raises(InputError, match=r"scores: spy, question everyday:\d+: a log-prob.* is"):
+        score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught())
+
+
+def test_weights_that_changed_since_they_were_noted_are_refused(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    note_weights(folder)
+    assert checked_weights(folder) == weights_of(folder)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"model.safetensors: damaged, .*`dvc repro -f base`"):
+        checked_weights(folder)
+    assert weights_of(folder)

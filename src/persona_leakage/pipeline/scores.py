@@ -168,16 +168,20 @@ def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.D
         file = _file(folder, name)
         if not file.exists():
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
-        frame = checked(read_table(file, COLUMNS), scores_schema(outcome), file)
+        frame = read_table(file, COLUMNS)
         if frame.empty or not (frame["persona"] == name).all():
             raise InputError(f"{file}: damaged (no scores of {name}); {MADE_AGAIN}")
-        if not all(np.isfinite(np.asarray(each, float)).all() for each in frame["scores"]):
+        try:
+            finite = np.isfinite(np.concatenate(list(frame["scores"])).astype(float)).all()
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{file}: damaged (scores that are none); {MADE_AGAIN}") from error
+        if not finite:
             raise InputError(
                 f"{file}: a score is not finite: the training of this cell diverged; lower "
                 "train.learning_rate and train it again"
             )
         frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    return checked(pd.concat(frames, ignore_index=True), scores_schema(outcome), folder)
 
 
 def write_scores(folder: Path, scores: pd.DataFrame) -> None:
