@@ -1,56 +1,84 @@
-# `make repro` computes the study of params.yaml; `make test` checks the project.
-# Both set everything up first: the locked environment, with uv brought in where it is missing.
+# `make` says what there is. Each target sets up first what it needs: the locked environment, with
+# uv brought in where it is missing.
 
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test test-slow lint mutants setup study kept results sweep bench
+.DEFAULT_GOAL := help
+.PHONY: help repro test test-slow lint mutants setup setup-cpu study kept results predict example \
+  sweep bench faults sbom audit
 
-repro: setup
+help: ## this list
+	@echo "make TARGET, where TARGET is one of"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / && !/^help/ {printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+repro: setup ## compute the study of params.yaml and its report
+	$(RUN) python -m persona_leakage.pipeline.cost
 	$(RUN) dvc repro
 	@echo "report: reports/$$(awk '/^study:/ {print $$2}' params.yaml)/report.html"
+	@git diff --quiet -- dvc.lock reports 2>/dev/null || echo "dvc.lock and reports/ now hold what\
+	 this machine computed: other processors round otherwise. Keep it with git commit; to go back to\
+	 other parameters run make study, which leaves dvc.lock alone and so computes nothing again"
 
-test: setup
+study: setup ## STUDY=name: switch to a study of studies/ and compute it; without STUDY: go back
+	$(RUN) python -m persona_leakage.pipeline.switch $(STUDY)
+	$(RUN) python -m persona_leakage.pipeline.cost
+	$(RUN) dvc repro
+
+kept: setup ## STUDY=qwen: the report of a study from the scores in kept/, no GPU needed
+	$(RUN) python -m persona_leakage.pipeline.switch --only $(STUDY)
+	$(RUN) dvc update data.dvc
+	$(RUN) python -m persona_leakage.pipeline.keep --restore
+
+# from the summaries in reports/: the first study follows the protocol, others were trained on other
+# questions
+results: setup ## docs/results.md: the original's claims beside ours
+	$(RUN) python -m persona_leakage.pipeline.results qwen qwen_everyday
+
+# make predict SOURCE=pirate TEXT="You are a sailor."; without TEXT everyone in the catalog is ranked
+predict: setup ## SOURCE=name TEXT="prompt": who will be damaged, before any training
+	$(RUN) dvc repro predictors
+	$(RUN) python -m persona_leakage.pipeline.predict --source $(SOURCE) $(if $(TEXT),--text "$(TEXT)")
+
+example: setup ## the examples in Python, on what is in the repository
+	for file in examples/*.py; do $(RUN) python $$file || exit; done
+
+sweep: setup ## SETTINGS="1e-4x3 5e-4x3": learning rates and epochs on the first source of params.yaml
+	$(RUN) python -m persona_leakage.pipeline.sweep $(if $(SETTINGS),--settings $(SETTINGS))
+
+test: setup ## the tests
 	$(RUN) pytest -n auto --dist loadfile -m "not slow"
 
-# what takes minutes: whole commands, run twice
-test-slow: setup
+test-slow: setup ## tests that take minutes: whole commands, run twice
 	$(RUN) pytest --durations=5 -m slow
 
-lint: setup
+lint: setup ## linters, types, import contracts
 	$(RUN) ruff check
 	$(RUN) ruff format --check
 	$(RUN) mypy
 	$(RUN) lint-imports
 
-# which small faults of the modules that decide numbers the tests notice: hours, docs/mutants.md;
 # make mutants MODULES='persona_leakage.data.split.*' tries one module and keeps the others
-mutants: setup
+mutants: setup ## which small faults the tests would miss: hours, docs/mutants.md
 	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
 	nice -n 15 $(RUN) python tests/mutants.py
 
-# make study STUDY=paper: switch params.yaml to a study of studies/ and compute it
-study: setup
-	cp studies/$(STUDY).yaml params.yaml
-	$(RUN) dvc repro
+faults: setup ## kills, bad input, settings, load: what is lost or broken, docs/reliability.md
+	nice $(RUN) python faults/inputs.py
+	nice $(RUN) python faults/same.py
+	nice $(RUN) python faults/load.py
+	nice $(RUN) python faults/kill.py
 
-# make kept STUDY=qwen: the report of a study from the scores in kept/, no GPU needed
-kept: setup
-	cp studies/$(STUDY).yaml params.yaml
-	$(RUN) dvc update data.dvc
-	$(RUN) python -m persona_leakage.pipeline.keep --restore
+sbom: | $(UV) ## the packages of the lock file, as CycloneDX
+	$(UV) export --quiet --locked --all-groups --format cyclonedx1.5 --output-file sbom.json
 
-# docs/results.md, the original's claims beside ours, from the summaries in reports/: the first study
-# follows the protocol, others were trained on other questions
-results: setup
-	$(RUN) python -m persona_leakage.pipeline.results qwen qwen_everyday
+audit: | $(UV) ## known vulnerabilities of the lock file's packages; needs a network
+	mkdir -p .uv
+	$(UV) export --quiet --locked --all-groups --no-emit-project --output-file .uv/requirements.txt
+	$(UV)x pip-audit --disable-pip --require-hashes --requirement .uv/requirements.txt
 
-# five settings of learning rate and epochs on the first source of params.yaml
-sweep: setup
-	$(RUN) python -m persona_leakage.pipeline.sweep
-
-# this machine's processor against the baselines; ARC=folder takes a snapshot of allenai/ai2_arc
-bench: setup
+# ARC=folder takes a snapshot of allenai/ai2_arc
+bench: setup ## this machine's processor against the baselines, docs/performance.md
 	$(UV) sync --locked --group bench
 	$(RUN) dvc repro base
 	for work in scoring training; do \
@@ -59,11 +87,25 @@ bench: setup
 	done
 	$(RUN) python benchmarks/render.py
 
-setup: .venv/ready
+setup: .venv/ready ## the environment of the lock file
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
+	$(UV) pip install --no-deps -e .
 	touch $@
+
+# the lock file has torch as PyPI builds it, with 3.3 GB for NVIDIA's GPUs
+TORCH_CPU := https://download.pytorch.org/whl/cpu
+setup-cpu: | $(UV) ## the same with torch's build without CUDA: about 2 GB instead of 5.9
+	$(UV) export --locked --no-emit-project --no-hashes --quiet | \
+	  grep -v -E '^ |^#|^(torch|triton|nvidia-[a-z0-9-]+|cuda-[a-z-]+)==' > .requirements-cpu.txt
+	$(UV) export --locked --no-emit-project --no-hashes --quiet | \
+	  sed -n 's/^torch==\([0-9.]*\).*/torch==\1+cpu/p' >> .requirements-cpu.txt
+	$(UV) venv --allow-existing .venv
+	$(UV) pip install --no-deps --extra-index-url $(TORCH_CPU) \
+	  --index-strategy unsafe-best-match --compile-bytecode -r .requirements-cpu.txt
+	$(UV) pip install --no-deps -e .
+	touch .venv/ready
 
 .uv/bin/uv:
 	python3 -m venv .uv

@@ -12,6 +12,7 @@ import argparse
 import gc
 import platform
 import statistics
+import tempfile
 import time
 from pathlib import Path
 
@@ -131,7 +132,7 @@ def main():
     parser.add_argument("--personas", type=int, default=11)
     parser.add_argument("--plain", type=int, default=200, help="questions of the plain loop")
     given = parser.parse_args()
-    with training.scratch() as scratch:
+    with tempfile.TemporaryDirectory() as scratch:
         measure(given, scratch)
 
 

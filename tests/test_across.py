@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from sklearn.linear_model import LinearRegression
 
 from persona_leakage.analysis.seeds import METRICS, heterogeneity, mixed_model, over_seeds
 
@@ -20,40 +21,77 @@ def test_seeds_are_averaged_and_their_spread_is_told():
     assert (row["source_delta_min"], row["source_delta_max"]) == (-30, -10)
 
 
-def crossed(seed, slope=-3.0, personas=30, persona_sd=2.0, seed_sd=1.0, rest=1.5):
-    """Deltas with a known slope for 0.01 of cosine, and effects of persona and of seed."""
+def crossed(seed, slope=-0.3, personas=30, persona_sd=0.2, slope_sd=0.05, rest=0.1, families=0):
+    """Changes in log-odds with a known slope for 0.01 of cosine, which differs between seeds."""
     rng = np.random.default_rng(seed)
     cosine = rng.uniform(0.9, 1.0, personas)
-    persona_effect, shift = rng.normal(0, persona_sd, personas), rng.normal(0, seed_sd, 3)
-    return pd.DataFrame(
+    persona_effect = rng.normal(0, persona_sd, personas)
+    relation = [f"f{index % families}" if families else None for index in range(personas)]
+    if families:  # cosine and effect both go with the family
+        cosine = 0.95 + 0.02 * rng.normal(size=families)[np.arange(personas) % families]
+        cosine = np.clip(cosine + rng.normal(0, 0.005, personas), 0.8, 1)
+        persona_effect += rng.normal(0, persona_sd, families)[np.arange(personas) % families]
+    rows = {
+        "persona": [f"p{index}" for index in range(personas)],
+        "relation": relation,
+        "raw": cosine,
+        "before": rng.uniform(0.5, 0.7, personas),
+        "prompt_length": rng.integers(20, 90, personas),
+    }
+    return pd.concat(
         [
-            {
-                "persona": f"p{index}",
-                "seed": each,
-                "raw": cosine[index],
-                "delta": slope * 100 * cosine[index] + persona_effect[index] + shift[each] + noise,
-            }
+            pd.DataFrame(rows).assign(
+                seed=each,
+                logit_delta=100 * rng.normal(slope, slope_sd) * (cosine - cosine.mean())
+                + persona_effect
+                + rng.normal(0, 0.3)
+                + rng.normal(0, rest, personas),
+            )
             for each in range(3)
-            for index, noise in enumerate(rng.normal(0, rest, personas))
         ]
     )
 
 
+@pytest.mark.parametrize(
+    "drawn",
+    [{"slope_sd": 0.0}, {}, {"slope_sd": 0.3}, {"personas": 60, "families": 12, "slope_sd": 0.0}],
+)
+def test_a_slope_that_is_not_there_is_found_in_one_of_twenty(drawn):
+    found = sum(mixed_model(crossed(seed, slope=0, **drawn)).p < 0.05 for seed in range(100))
+    assert found <= 12  # 5 expected; 13 or more has a chance of a thousandth
+
+
 def test_the_mixed_model_covers_the_true_slope_and_finds_the_spreads():
     covered, spreads = 0, []
-    for seed in range(12):
-        fitted = mixed_model(crossed(seed))
-        covered += fitted.low <= -3 <= fitted.high
-        spreads.append([fitted.persona_sd, fitted.residual_sd])
-    assert covered >= 10
-    assert np.median(spreads, axis=0) == pytest.approx([2, 1.5], rel=0.2)
+    for seed in range(60):
+        fitted = mixed_model(crossed(seed, slope_sd=0.1))
+        covered += fitted.low <= -0.3 <= fitted.high
+        spreads.append([fitted.persona_sd, fitted.seed_sd, fitted.residual_sd])
+    assert covered >= 52
+    assert np.mean(np.square(spreads), axis=0) ** 0.5 == pytest.approx([0.2, 0.1, 0.1], rel=0.25)
 
 
-def test_without_seed_effects_its_slope_is_the_one_of_the_personas_means():
-    table = crossed(1, seed_sd=0)
-    means = table.groupby("persona")[["raw", "delta"]].mean()
-    expected = stats.linregress(100 * means["raw"], means["delta"]).slope
-    assert mixed_model(table).slope == pytest.approx(expected, abs=0.01)
+def test_seeds_that_disagree_leave_little_more_than_two_degrees_of_freedom():
+    agree, disagree = (mixed_model(crossed(1, slope_sd=sd)) for sd in (0.0, 1.0))
+    assert disagree.df < 3 < agree.df
+    assert disagree.high - disagree.low > 5 * (agree.high - agree.low)
+
+
+def test_its_slope_is_the_mean_of_the_seeds_slopes_given_the_covariates():
+    table = crossed(1)
+    slopes = []
+    for _, rows in table.groupby("seed"):
+        design = rows[["raw", "before", "prompt_length"]].to_numpy(float) * [100, 1, 1]
+        slopes.append(LinearRegression().fit(design, rows["logit_delta"]).coef_[0])
+    assert mixed_model(table).slope == pytest.approx(np.mean(slopes))
+
+
+def test_a_persona_that_is_no_bystander_in_one_seed_is_left_out():
+    table = crossed(1)
+    without = table[~((table["persona"] == "p3") & (table["seed"] == 2))]
+    fitted = mixed_model(without)
+    assert fitted.rows == 87
+    assert fitted.slope == mixed_model(table[table["persona"] != "p3"]).slope
 
 
 def test_a_single_seed_is_not_fitted_and_the_reason_is_given():
@@ -104,8 +142,9 @@ def test_heterogeneity_is_cochrans_q_of_its_definition():
     [
         ("raw", 0.95, "the same cosine"),
         ("raw", np.nan, "not a number"),
-        ("delta", -3.0, "changed alike"),
-        ("delta", np.inf, "not a number"),
+        ("logit_delta", np.nan, "not a number"),
+        ("logit_delta", -3.0, "changed alike"),
+        ("logit_delta", np.inf, "not a number"),
     ],
 )
 def test_what_cannot_be_fitted_has_a_reason_and_no_number(column, value, reason):

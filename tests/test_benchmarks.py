@@ -357,7 +357,7 @@ def described(tmp_path, **changes):
         ({"answer": "gone"}, "answer names the field of the right choice, except with"),
         ({"answer_is": "first"}, "answer names the field of the right choice, except with"),
         ({"answers": "answer"}, "unknown key answers; allowed are id, question, choices"),
-        ({"file": "x.jsonl"}, "unknown key config; allowed are"),
+        ({"file": "snapshots/x.jsonl"}, "unknown key config; allowed are"),
         ({"revision": "main"}, "revision is 'main': String should match"),
         ({"revision": None}, "revision is None: "),
         ({"choices": ["one"]}, "choices is "),
@@ -370,7 +370,21 @@ def test_a_faulty_description_is_one_sentence_that_names_the_key(changes, messag
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["", "- a", "mmlu: 3", "Mm-lu: {}", "a: ["])
+@pytest.mark.parametrize("file", ["/my/own.jsonl", "data/own.jsonl", "snapshots/../own.jsonl"])
+def test_a_local_file_that_dvc_would_not_watch_is_refused(file, tmp_path):
+    of_hub = ("path", "config", "split", "revision")
+    own = yaml.safe_load(DESCRIPTIONS.read_text())["mmlu"] | {"file": file}
+    content = {"own": {key: value for key, value in own.items() if key not in of_hub}}
+    path = tmp_path / "benchmarks.yaml"
+    path.write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match="own: file is '.*': put it into the folder snapshots"):
+        benchmarks(path)
+    content["own"]["file"] = "snapshots/own.jsonl"
+    path.write_text(yaml.safe_dump(content))
+    assert benchmarks(path)["own"].file == "snapshots/own.jsonl"
+
+
+@pytest.mark.parametrize("text", ["", "- a", "mmlu: 3", "Mm-lu: {}"])
 def test_a_file_of_no_descriptions_is_refused(text, tmp_path):
     (tmp_path / "benchmarks.yaml").write_text(text)
     with pytest.raises(InputError, match="benchmarks.yaml: not a mapping of names"):

@@ -10,6 +10,7 @@ from persona_leakage.data.catalog import (
     load_neutral,
     load_personas,
 )
+from persona_leakage.data.families import check_families
 from persona_leakage.errors import InputError
 
 PUBLISHED_NEIGHBOURS = [
@@ -63,8 +64,12 @@ def persona_file(tmp_path, line):
             "category 'cor'; allowed are",
         ),
         (
-            "- {name: new, category: core, relation: spy, prompt: Hi.}",
-            "relation 'spy'; allowed are",
+            "- {name: new, category: core, relation: spi, prompt: Hi.}",
+            "new has the relation 'spi', which is no persona of the catalog",
+        ),
+        (
+            "- {name: new, category: core, relation: 7, prompt: Hi.}",
+            "new has a relation that is no name",
         ),
         ("- {name: New, category: core, relation: null, prompt: Hi.}", "'New' is not snake_case"),
         ("- {name: new, category: core, prompt: Hi.}", "exactly the keys category, name"),
@@ -80,6 +85,13 @@ def test_a_faulty_persona_is_named_by_file_and_line(line, message, tmp_path):
         load_personas(persona_file(tmp_path, line))
 
 
+def test_a_persona_may_be_written_around_any_other(tmp_path):
+    line = "- {name: new, category: modified-source, relation: spy, prompt: You are a mole.}"
+    personas = load_personas(persona_file(tmp_path, line))
+    assert personas["new"].relation == "spy"
+    check_families(personas)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -90,7 +102,7 @@ def test_a_faulty_persona_is_named_by_file_and_line(line, message, tmp_path):
         ("# first\n- {name: a\u2028b}\n", r"line 2: U\+2028 ends a line in YAML; write \\u2028"),
         (
             "- &a [x, x, x]\n- {name: [*a, *a, *a], category: core, relation: null, prompt: x}\n",
-            "line 1: a persona has exactly",
+            "line 2: not YAML .an alias; write it out",
         ),
     ],
 )
@@ -144,6 +156,13 @@ def drop_choice(rows):
 def test_a_faulty_question_is_named_by_file_and_row(change, message, tmp_path):
     with pytest.raises(InputError, match=message):
         check_questions(questions_with(tmp_path, change))
+
+
+@pytest.mark.parametrize("letter", "ABCD")
+def test_a_new_question_may_have_its_right_answer_at_any_letter(letter, tmp_path):
+    choices = {"text": ["a log", "a key", "a fork", "a ring"], "label": list("ABCD")}
+    new = {"id": "new", "category": "new", "question": "Which one?", "choices": choices}
+    check_questions(questions_with(tmp_path, lambda rows: rows.append(new | {"answerKey": letter})))
 
 
 def test_a_repeated_neutral_question_is_named(tmp_path):

@@ -66,12 +66,23 @@ def test_a_study_refuses_what_the_command_line_refuses(tmp_path, change):
         load_study(path)
 
 
-@pytest.mark.parametrize(
-    "words", ["villain 42 dose_5", "--source villain --seed 42 --variant dose_5"]
-)
-def test_a_command_line_gives_a_cell_in_two_ways(command_line, words):
-    command_line(*words.split())
+def test_a_cell_comes_from_the_command_line_or_from_the_name_of_dvcs_stage(
+    command_line, monkeypatch
+):
+    monkeypatch.setenv("DVC_STAGE", "train_extra@spy-7-contrastive")
+    command_line("villain", "42", "dose_5")
     assert cell_from_arguments() == Cell("villain", 42, "dose_5")
+    command_line()
+    assert cell_from_arguments() == Cell("spy", 7, "contrastive")
+
+
+@pytest.mark.parametrize("name", ["", "train", "train@", "train@a-b", "train@spy-7-foo", "x@-1-2-"])
+def test_a_stage_without_a_cell_is_one_sentence(command_line, monkeypatch, capsys, name):
+    monkeypatch.setenv("DVC_STAGE", name)
+    command_line()
+    with pytest.raises(SystemExit):
+        cell_from_arguments()
+    assert "error: " in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_source_that_the_catalog_lacks_is_refused_before_anything_runs(monkeypatch, capsys):

@@ -3,7 +3,8 @@ from made import finished
 
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline import compare, paths, sweep
-from persona_leakage.pipeline.report import cells_of
+from persona_leakage.pipeline.report import cells_of, set_aside
+from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import FolderOrigin
 from persona_leakage.study.results import write_cell
 
@@ -26,9 +27,9 @@ def leave(tmp_path, monkeypatch):
     """Leave a finished cell where ``analyse`` leaves it."""
     monkeypatch.chdir(tmp_path)
 
-    def write(seed, study="made", **how):
+    def write(seed, study="made", where="analysis", **how):
         cell = finished(seed, study=study, **how)
-        folder = tmp_path / "outputs" / study / "analysis" / str(cell.cell)
+        folder = tmp_path / "outputs" / study / where / str(cell.cell)
         folder.mkdir(parents=True)
         write_cell(folder, cell.result, cell.personas, cell.curve)
 
@@ -58,6 +59,13 @@ def test_leftovers_of_other_settings_are_told_apart(leave, tmp_path):
     }
 
 
+def test_a_cell_beside_a_study_is_named_by_itself_and_is_no_seed_of_the_study(leave, tmp_path):
+    leave(42)
+    leave(7, where="beside/analysis")
+    assert labels("made", scratch=tmp_path) == {("made", 42)}
+    assert labels("made/villain-7-contrastive", scratch=tmp_path) == {("made", 7)}
+
+
 def test_a_cell_named_twice_is_refused(leave, tmp_path, capsys):
     leave(42)
     with pytest.raises(SystemExit, match="made/villain-42-contrastive: named twice"):
@@ -79,12 +87,53 @@ def test_a_report_reads_the_cells_of_its_matrix_and_no_leftover(leave, study):
     ]
 
 
+def test_a_report_leaves_in_its_folder_the_cells_of_its_matrix_alone(leave, study, tmp_path):
+    """What DVC hashes for the report is the same wherever the study is computed."""
+    for seed, source in ((42, "villain"), (7, "villain"), (42, "comedian")):
+        leave(seed, study=study.study, source=source)
+    folder = tmp_path / "outputs" / study.study
+    (folder / "analysis" / ".spy-1-contrastive.partial").mkdir()  # somebody computes it just now
+    set_aside(study)
+    assert [path.name for path in sorted((folder / "analysis").iterdir())] == [
+        ".spy-1-contrastive.partial",
+        "villain-42-contrastive",
+    ]
+    aside = folder / "beside" / "analysis"
+    assert {path.name for path in aside.iterdir()} == {
+        "villain-7-contrastive",
+        "comedian-42-contrastive",
+    }
+    assert (aside / "villain-7-contrastive" / "result.json").exists()
+
+
+def test_what_a_cell_leaves_lies_apart_when_the_study_does_not_list_it(study):
+    listed, other = Cell("villain", 42, "contrastive"), Cell("villain", 7, "contrastive")
+    for kind in (paths.contrast, paths.adapter, paths.scores, paths.analysis):
+        assert (
+            kind(study, listed).parts[:2] == kind(study, other).parts[:2] == ("outputs", "pocket")
+        )
+        assert "beside" not in kind(study, listed).parts
+        assert kind(study, other).parts[2] == "beside"
+
+
 @pytest.mark.parametrize(
     "text", ["1e-5", "1e-5x", "x3", "1e-5x0", "0x3", "infx3", "nanx3", "2x3", "-1x3"]
 )
 def test_a_setting_that_is_none_is_named(text):
     with pytest.raises(InputError, match="is no learning rate with epochs; write them as 1e-5x3"):
         sweep.setting(text)
+
+
+def test_a_sweep_without_settings_tries_those_around_the_studys_own(study):
+    assert sweep.around(study.train) == [
+        "0.00025x3",
+        "0.0005x3",
+        "0.001x3",
+        "0.00025x6",
+        "0.0005x6",
+    ]
+    tried = [sweep.setting(text).of(study) for text in sweep.around(study.train)]
+    assert study.train in [changed.train for changed in tried]
 
 
 def test_a_setting_changes_the_training_and_takes_one_cell(study):

@@ -87,12 +87,14 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
     assert table.loc["villain", "raw"] == pytest.approx(1)
     assert (table["questions"] == 8).all()
     numbers = json.loads((report / "metrics.json").read_text())
-    assert "source_delta" in numbers["contrastive"]["villain"]["42"]
+    assert numbers["cells"] == 1
+    assert {"source_delta", "bystander_delta", "spearman_raw", "broke"} <= set(numbers)
     assert "<!doctype html>" in (report / "report.html").read_text()
     assert "leakage follows the cosine gradient" in (report / "report.md").read_text()
     found = json.loads((report / "summary.json").read_text())
     assert found["verdict"]["confidence"] == "low"  # one seed
     assert len(found["provenance"]["model.safetensors, SHA-256"]) == 64
+    assert found["provenance"]["precision"] == "float32 (model.precision: float32)"
     (cell,) = found["cells"]
     assert {row["predictor"] for row in cell["predictors"]["rows"]} >= {"raw@15", "words", "mean"}
     second = run(project, environment, "dvc", "repro")
@@ -117,6 +119,9 @@ def test_dvc_shows_metrics_plots_and_the_graph(project, environment):
     assert "source_delta" in run(project, environment, "dvc", "metrics", "show", "--json")
     run(project, environment, "dvc", "metrics", "diff")
     run(project, environment, "dvc", "plots", "show")
+    page = (project / "dvc_plots" / "index.html").read_text()
+    assert re.search(r'<img src="[^"]*seeds.png"', page)  # which needs no network
+    assert page.count("vega-lite/v5.json") == 2
     assert "train@villain-42-contrastive" in run(project, environment, "dvc", "dag")
 
 
@@ -142,16 +147,11 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     assert metrics["profile/score_tokens_per_second"] > 0
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert {i.dataset.name for i in found.inputs.dataset_inputs} == {"training", "evaluation"}
-    paths = {
-        file.path
-        for folder in ("adapter", "analysis")
-        for file in client.list_artifacts(found.info.run_id, folder)
-    }
-    assert {
-        "adapter/adapter_model.safetensors",
-        "analysis/personas.csv",
-        "analysis/gradient.svg",
-    } <= paths
+    paths = {file.path for file in client.list_artifacts(found.info.run_id, "analysis")}
+    assert {"analysis/personas.csv", "analysis/gradient.svg"} <= paths
+    (model,) = client.search_logged_models([experiment.experiment_id])
+    assert (model.name, model.source_run_id) == ("villain-42-contrastive", found.info.run_id)
+    assert (Path(model.artifact_location.removeprefix("file://")) / "MLmodel").exists()
 
 
 @pytest.mark.slow
@@ -166,7 +166,8 @@ def test_mlflow_run_computes_a_cell_into_the_studys_experiment_from_anywhere(
     assert (found.info.run_name, found.info.status) == ("comedian-7-contrastive", "FINISHED")
     assert found.data.params["seed"] == "7"
     assert "source_delta" in found.data.metrics
-    folder = project / "outputs" / "tiny" / "analysis" / "comedian-7-contrastive"
+    # where the report of the study does not look
+    folder = project / "outputs" / "tiny" / "beside" / "analysis" / "comedian-7-contrastive"
     assert (folder / "personas.csv").exists()
 
 
@@ -193,6 +194,7 @@ def test_training_and_upload_again_add_nothing_to_the_run(project, environment):
         assert len(client.get_metric_history(found.info.run_id, metric)) == 1
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert len(found.inputs.dataset_inputs) == 2
+    assert len(client.search_logged_models([experiment.experiment_id])) == 1
 
 
 def test_studies_cells_and_runs_are_compared_in_one_report(project, environment):
@@ -226,6 +228,48 @@ def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environ
     assert run(swept, environment, "dvc", "exp", "list", "--name-only").split() == [
         "tiny-lr1e-09-epochs1"
     ]
+
+
+@pytest.mark.slow
+def test_a_second_clone_pulls_everything_and_computes_nothing(project, environment, tmp_path):
+    """The recipe of docs/sharing.md, with a folder as the remote."""
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    shutil.copytree(project, mine, symlinks=True)
+    run(mine, environment, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    run(mine, environment, "git", "add", "-A")
+    run(mine, environment, "git", "commit", "-qm", "Compute the study")
+    run(mine, environment, "dvc", "push")
+    run(tmp_path, environment, "git", "clone", "-q", str(mine), str(theirs))
+    run(theirs, environment, "dvc", "pull")
+    assert "Running stage" not in run(theirs, environment, "dvc", "repro")
+    assert not run(theirs, environment, "git", "status", "--porcelain")
+    adapter = theirs / "outputs" / "tiny" / "adapters" / "villain-42-contrastive"
+    assert (adapter / "adapter_model.safetensors").exists()
+    told = run(theirs, environment, sys.executable, "-m", "persona_leakage.pipeline.upload")
+    assert "1 of 1 cells: villain-42-contrastive" in told
+    client = MlflowClient(f"sqlite:///{theirs}/mlflow.db")
+    (found,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
+    assert "source_delta" in found.data.metrics
+
+
+@pytest.mark.slow
+def test_going_back_to_the_parameters_of_git_trains_and_scores_nothing(
+    project, environment, tmp_path
+):
+    folder = shutil.copytree(project, tmp_path / "back", symlinks=True)
+    params = folder / "params.yaml"
+    before = params.read_text()
+    params.write_text(before.replace("epochs: 1", "epochs: 2"))
+    run(folder, environment, "dvc", "repro")
+    params.write_text(before)
+    scored = {file: file.stat().st_mtime_ns for file in (folder / "outputs/scored").rglob("*.*")}
+    again = run(folder, environment, "dvc", "repro")
+    ran = re.findall(r"Running stage '([^']+)'", again)
+    assert not any(name.startswith("train") for name in ran)
+    after = {file: file.stat().st_mtime_ns for file in (folder / "outputs/scored").rglob("*.*")}
+    assert after == scored  # nothing was scored
+    report = Path("reports") / "tiny" / "personas.csv"
+    assert (folder / report).read_bytes() == (project / report).read_bytes()
 
 
 def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, environment):

@@ -30,7 +30,7 @@ def curves(figure):
 
 def boundary_of(table):
     rows = table[table["role"] == "bystander"]
-    return fit(rows["raw"], rows["after"], ACCURACY, seed=0, resamples=60)
+    return fit(rows, ACCURACY, seed=0, resamples=60)
 
 
 @pytest.mark.parametrize(

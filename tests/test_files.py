@@ -1,9 +1,24 @@
 import errno
+import os
+import subprocess
+import sys
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_json, read_jsonl, read_lines, whole, write_json, write_jsonl
+from persona_leakage.files import (
+    read_json,
+    read_jsonl,
+    read_lines,
+    read_table,
+    sweep,
+    whole,
+    write_json,
+    write_jsonl,
+    write_parquet,
+)
 
 
 def test_a_full_disk_leaves_neither_a_half_file_nor_the_old_one_damaged(tmp_path):
@@ -92,3 +107,72 @@ def test_bad_input_is_one_sentence_and_a_non_zero_exit(capsys):
     with pytest.raises(SystemExit) as exit_:
         main()
     assert exit_.value.code == "error: this is wrong"
+
+
+WRITER = """
+import sys, pathlib
+from persona_leakage.files import whole, write_text
+path, mark = pathlib.Path(sys.argv[1]), sys.argv[2]
+for number in range(60):
+    write_text(path / "file", mark * 5000)
+    with whole(path / "folder") as partial:
+        partial.mkdir()
+        for name in "ab":
+            (partial / name).write_text(mark * 50)
+"""
+
+
+def test_of_two_writers_at_once_one_wins_and_its_output_is_whole(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), mark]) for mark in "xy"
+    ]
+    assert [writer.wait(timeout=60) for writer in writers] == [0, 0]
+    assert (tmp_path / "file").read_text() in ("x" * 5000, "y" * 5000)
+    (content,) = {(tmp_path / "folder" / name).read_text() for name in "ab"}
+    assert content in ("x" * 50, "y" * 50)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_it_put_aside_comes_back(tmp_path):
+    gone = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], text=True, capture_output=True
+    ).stdout.strip()
+    for name in (f".x.{gone}-0.partial", f".x.{gone}-1.aside", f".x.{os.getpid()}-9.partial"):
+        (tmp_path / name).write_text(name)
+    sweep(tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".x.{os.getpid()}-9.partial", "x"]
+    assert (tmp_path / "x").read_text().endswith("aside")
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOSPC])
+def test_what_the_system_refuses_is_one_sentence(number, capsys):
+    @command
+    def main():
+        raise OSError(number, os.strerror(number), "outputs/x")
+
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code.startswith(f"error: outputs/x: {os.strerror(number)}; ")
+    assert "run again" in exit_.value.code
+
+
+def test_ctrl_c_is_one_sentence(capsys):
+    @command
+    def main():
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    assert exit_.value.code == 130
+    assert capsys.readouterr().err == "stopped; run again to go on, what is finished is kept\n"
+
+
+def test_a_flipped_bit_in_a_table_is_noticed(tmp_path):
+    path = tmp_path / "table.parquet"
+    write_parquet(path, pd.DataFrame({"a": np.arange(1000.0), "b": ["x", "y"] * 500}))
+    content = path.read_bytes()
+    read_table(path, ["a"])
+    for at in range(4, len(content) // 2, len(content) // 40):  # pages come before the footer
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(InputError, match=r"table.parquet: damaged \(.*\); delete it"):
+            read_table(path, ["a"])

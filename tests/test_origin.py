@@ -2,15 +2,18 @@
 
 import hashlib
 import json
+import socket
 from importlib import metadata
 from pathlib import Path
 
 import gguf
+import httpx
 import numpy as np
 import pytest
 import torch
 import yaml
 from conftest import CATALOG, ROOT, make_tokenizer
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import Qwen2Config, Qwen2ForCausalLM
@@ -239,6 +242,21 @@ def test_a_hub_model_without_a_network_says_what_fetches_it(origin, remedy, tmp_
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=remedy):
         fetch(origin, tmp_path / "base")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_refused_connection_is_one_sentence(tmp_path, monkeypatch):
+    """Not the offline mode of the other tests: a socket is asked, and nobody listens."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        origin = HubOrigin(kind="hub", repo="Qwen/none-such", revision="0" * 40)
+        with pytest.raises(
+            InputError, match="cannot be reached; where there is a network"
+        ) as caught:
+            fetch(origin, tmp_path / "base")
+    assert isinstance(caught.value.__cause__, httpx.ConnectError)
     assert not list(tmp_path.iterdir())
 
 

@@ -34,8 +34,8 @@ def model(vocabulary):
 @pytest.fixture
 def paper_in_small(tmp_path, monkeypatch):
     """The paper study with a random Qwen2.5-shaped model, fewer examples, fewer personas."""
-    if not ARC.exists():
-        pytest.skip(f"the ARC-Challenge snapshot is not at {ARC}")
+    if ARC is None:
+        pytest.skip("no ARC-Challenge in snapshots/arc_challenge: docs/paper.md has the command")
     tokenizer = make_tokenizer(chatml("You are Qwen. You are a helpful assistant."))
     model(151_936).save_pretrained(tmp_path / "qwen")
     tokenizer.save_pretrained(tmp_path / "qwen")

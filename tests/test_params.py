@@ -3,6 +3,7 @@ import yaml
 from conftest import ROOT
 
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 
 
@@ -66,7 +67,9 @@ def test_rank_stabilised_scaling_is_what_the_original_ran():
     assert lora.model_copy(update={"rank_stabilised": False}).scaling == 2.0
 
 
-@pytest.mark.parametrize("path", ["/elsewhere/arc", "../shared/arc", "snapshots/../arc", "arc"])
+@pytest.mark.parametrize(
+    "path", ["/elsewhere/arc", "../shared/arc", "snapshots/../arc", "arc", "data/a"]
+)
 def test_a_snapshot_that_dvc_would_not_watch_is_refused(path, tmp_path):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["questions"]["snapshots"] = {"arc_challenge": path}
@@ -84,6 +87,14 @@ def test_the_cells_of_a_study_are_its_grid_and_its_extra_cells(tmp_path):
     assert [str(cell) for cell in study.grid] == ["villain-42-contrastive", "spy-42-contrastive"]
     assert [str(cell) for cell in study.cells][2:] == ["villain-42-dose_5"]
     assert study.fingerprint() == load_study(ROOT / "params.yaml").fingerprint()
+
+
+def test_a_cell_is_counted_among_those_of_its_study(tmp_path):
+    change = {"sources": ["villain", "spy"], "extra_cells": {"villain-42-dose_5": FIVE}}
+    study = load_study(changed(tmp_path, lambda c: c.update(change)))
+    places = [study.place(cell) for cell in study.cells]
+    assert places[1:] == ["cell 2 of 3, spy-42-contrastive", "cell 3 of 3, villain-42-dose_5"]
+    assert study.place(Cell("spy", 7, "contrastive")) == "a cell, spy-7-contrastive"
 
 
 @pytest.mark.parametrize(
@@ -127,3 +138,8 @@ def test_a_fault_is_short_and_says_nothing_of_the_library_that_noticed_it(change
 def test_each_benchmark_may_be_asked_so_much(tmp_path):
     path = changed(tmp_path, lambda c: c["questions"].update(max_evaluate={"everyday": 7}))
     assert load_study(path).questions.max_evaluate == {"everyday": 7}
+
+
+def test_a_benchmark_may_be_split_and_not_trained_on(tmp_path):
+    path = changed(tmp_path, lambda c: c["questions"].update(max_train={"everyday": 0}))
+    assert load_study(path).questions.max_train == {"everyday": 0}

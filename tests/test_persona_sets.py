@@ -3,9 +3,10 @@ import pytest
 
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.persona_sets import (
+    Participants,
+    by_name,
     evaluated_for,
     evaluated_personas,
-    from_records,
     measured_personas,
     records,
     taught_personas,
@@ -70,7 +71,8 @@ def test_everyone_measured_and_every_core_persona_can_be_taught(study, personas)
 
 
 def test_records_read_back_as_they_were_written(personas):
-    assert from_records(records(personas.values())) == personas
+    written = {"personas": records(personas.values()), "measured": []}
+    assert by_name(Participants.model_validate(written).personas) == personas
 
 
 def test_an_unknown_persona_is_named(study, personas):

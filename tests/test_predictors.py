@@ -9,7 +9,8 @@ from persona_leakage.analysis.prediction import compare
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.geometry.cosines import table
-from persona_leakage.geometry.predictors import predictors, words
+from persona_leakage.geometry.lexical import lexical
+from persona_leakage.geometry.predictors import predictors
 from persona_leakage.study.outcome import Outcome
 
 ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
@@ -32,7 +33,9 @@ def test_every_geometry_and_the_words_are_there(pairs, names, personas):
     assert set(rows) == {
         *(f"{kind}@{layer}" for kind in ("raw", "centred", "distance") for layer in (1, 2)),
         "words",
+        "noun",
         "tfidf",
+        "characters",
     }
     assert rows.loc["villain", "words"] == 1
     assert rows.loc["villain", "tfidf"] == pytest.approx(1)
@@ -40,13 +43,42 @@ def test_every_geometry_and_the_words_are_there(pairs, names, personas):
     assert (rows["distance@1"].drop("villain") < 0).all()
 
 
-def test_shared_words_are_a_jaccard_index(pairs, names, personas):
-    rows = predictors(pairs, "villain", names, list(personas.values()))
-    ours, theirs = (
-        set(personas[name].prompt.lower().rstrip(".").replace(",", "").split())
-        for name in ("villain", "librarian")
+def test_stop_words_share_nothing_and_stems_do():
+    prompts = {
+        "villain": "You are a villainous mastermind who schemes to take over the world.",
+        "chef": "You are a villainous chef who poisons every dish.",
+        "superhero": "You are a superhero who protects the world from villains.",
+        "baker": "You are a baker who takes bread out of the oven.",
+        "mastermind": "The mastermind scheming.",
+    }
+    rows = lexical(prompts, "villain", list(prompts))
+    assert rows["noun"].tolist() == [1, 1, 1, 0, 0]
+    assert rows.loc["villain", ["words", "tfidf", "characters"]].tolist() == pytest.approx(
+        [1, 1, 1]
     )
-    assert rows.loc["librarian", "words"] == pytest.approx(len(ours & theirs) / len(ours | theirs))
+    assert rows.loc["superhero", "words"] > rows.loc["chef", "words"] > 0
+    assert rows.loc["mastermind", "words"] > rows.loc["superhero", "words"]
+    assert rows.loc["baker", "characters"] > 0
+
+
+def test_a_noun_of_two_words_may_be_there_by_half(personas):
+    prompts = {name: p.prompt or "" for name, p in personas.items()}
+    rows = lexical(prompts, "software_engineer", ["software_engineer", "librarian", "actor"])
+    assert rows["noun"].tolist() == [1, 0, 0]
+    half = lexical({**prompts, "x": "You are an engineer."}, "software_engineer", ["x"])
+    assert half["noun"].tolist() == [0.5]
+
+
+def test_decoys_have_the_words_and_paraphrases_have_none(personas):
+    prompts = {name: p.prompt or "" for name, p in personas.items()}
+    for source in ("villain", "comedian", "assistant", "software_engineer", "kindergarten_teacher"):
+        kinds = {
+            kind: [n for n, p in personas.items() if p.category == kind and p.relation == source]
+            for kind in ("paraphrase", "decoy")
+        }
+        assert lexical(prompts, source, kinds["paraphrase"])["words"].max() == 0
+        assert lexical(prompts, source, kinds["paraphrase"])["tfidf"].max() == 0
+        assert lexical(prompts, source, kinds["decoy"])["words"].min() > 0
 
 
 def test_the_one_that_made_the_damage_wins_and_its_error_is_the_smallest(pairs, names, personas):
@@ -114,12 +146,12 @@ def measured(*prompts: str | None) -> tuple[list[Persona], list[str], pd.DataFra
     ("prompts", "shared"),
     [
         (("Ты злой гений.", "Ты добрый гений.", "Ты учитель."), [1, 2 / 4, 1 / 4]),
-        (("你 是 恶棍", "你 是 老师", "老师"), [1, 2 / 4, 0]),
-        (("Ｖｉｌｌａｉｎ one", "VILLAIN two", "straße"), [1, 1 / 3, 0]),
-        (("you are 1", "", None), [1, 0, 0]),
-        (("", "you are 1", "you"), None),  # no word of the source's: nothing to rank by
+        (("你是恶棍", "你是老师", "老师"), [1, 2 / 6, 0]),
+        (("Ｖｉｌｌａｉｎ art", "VILLAIN bread", "straße"), [1, 1 / 3, 0]),
+        (("you are late", "", None), [1, 0, 0]),
+        (("", "you are late", "you"), None),  # no word of the source's: nothing to rank by
         (("", None, ""), None),
-        (("...", "!", "?"), None),
+        (("You are the one.", "!", "You are."), None),  # stop words alone
     ],
 )
 def test_prompts_in_any_script_and_without_a_word_can_be_compared(prompts, shared):
@@ -139,13 +171,6 @@ def test_prompts_in_any_script_and_without_a_word_can_be_compared(prompts, share
 def test_emoji_are_no_reason_to_stop():
     records, names, pairs = measured("😈🔥", "😇", "😈")
     assert "raw@7" in predictors(pairs, "p0", names, records)
-
-
-def test_words_are_runs_of_letters_and_digits_in_one_form_and_case():
-    assert words("You are a Straße-SWEEPER, ｎｏ １.") == frozenset(
-        ("you", "are", "a", "strasse", "sweeper", "no", "1")
-    )
-    assert words("...") == words("") == frozenset()
 
 
 def test_a_persona_that_was_not_measured_changes_nothing(pairs, names, personas):

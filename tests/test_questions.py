@@ -1,11 +1,12 @@
 import hashlib
 import json
+import shutil
 from collections import Counter
 from dataclasses import asdict, replace
 
 import pytest
 import yaml
-from conftest import CATALOG, ROOT
+from conftest import ARC, CATALOG, ROOT
 
 from persona_leakage.data.questions import (
     Question,
@@ -283,3 +284,17 @@ def test_the_manifest_states_the_files_and_the_alike_choices(small_study):
     assert all(q.wrong is not None and q.wrong not in q.right for q in train)
     assert all(q.wrong is None for q in evaluate)
     assert {q.row for q in train} | {q.row for q in evaluate} == set(range(10))
+
+
+def test_the_topic_control_is_asked_the_rows_of_the_study_it_controls(arc, tmp_path, monkeypatch):
+    shutil.copytree(ARC, tmp_path / "snapshots" / "arc_challenge")
+    shutil.copytree(CATALOG, tmp_path / "data")
+    shutil.copy(ROOT / "studies" / "qwen_everyday.yaml", tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    stage.main()
+    folder = tmp_path / "outputs" / "qwen_everyday" / "questions"
+    evaluate = read_questions(folder / "evaluate.jsonl")
+    assert [q for q in evaluate if q.benchmark == "arc_challenge"] == split(arc, 0.5, 42)[1]
+    train = read_questions(folder / "train.jsonl")
+    assert Counter(q.benchmark for q in train) == {"everyday": 190}
+    assert {q.key for q in train}.isdisjoint(q.key for q in evaluate)

@@ -93,7 +93,8 @@ def test_cells_of_other_parameters_are_never_averaged_as_seeds(tables_of):
     ]
     assert [each.evidence.seeds for each in computed.verdict.findings] == [1, 2]
     assert computed.verdict.confidence == "low"
-    assert "(made#bbbbbbbb)" in paragraph(computed.verdict, ACCURACY)
+    said = paragraph(computed.verdict, computed.broken_by_group, ACCURACY)
+    assert "villain (made#bbbbbbbb)" in said
 
 
 def test_seeds_of_one_setting_are_pooled_whatever_their_label(tables_of):
@@ -273,7 +274,8 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     assert all(a <= b for a, b in pairwise(seen["up"]))
     assert all(a >= b for a, b in pairwise(seen["down"]))
     assert seen["found"] == ["negative"]
-    assert seen["verdict"].startswith("That leakage follows the cosine gradient is")
+    assert seen["verdict"].startswith("With the villain")
+    assert "leakage follows the cosine gradient" in seen["verdict"]
     cells = {"one": 1, "seeds": 2, "settings": 3}[name]
     assert seen["points"] == [22, *[24] * cells]  # the first without negative and condition
     assert "You are number" in seen["told"]  # the prompt of the point the arrow went to

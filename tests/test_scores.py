@@ -1,3 +1,4 @@
+import shutil
 from functools import partial
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 import torch
 
 from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
@@ -14,6 +16,7 @@ from persona_leakage.model.processes import scorer
 from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.pipeline import scores
 from persona_leakage.pipeline.scores import read_scores, score_personas
+from persona_leakage.pipeline.weights import checked_weights, note_weights, weights_of
 
 ACCURACY = Taught.outcome
 CPU = torch.device("cpu")
@@ -26,17 +29,18 @@ def everyone(personas):
 
 
 @pytest.fixture
-def score(study, tokenizer, llama, everyday, tmp_path):
+def score(study, tokenizer, llama, everyday, tmp_path, monkeypatch):
     """Score personas into a folder; the loads of the model are counted."""
-    loads = []
+    monkeypatch.chdir(tmp_path)  # outputs/scored is relative to the project
+    loads, folder = [], tmp_path / "scores"
 
     def load():
         loads.append(1)
         return llama
 
     def run(personas, questions=everyday[:6], changed=study, weights=WEIGHTS):
-        score_personas(tmp_path, personas, questions, changed, weights, tokenizer, load, None)
-        return {file.stem: file.stat().st_mtime_ns for file in tmp_path.glob("*.parquet")}
+        score_personas(folder, personas, questions, changed, weights, tokenizer, load, None)
+        return {file.stem: file.stat().st_mtime_ns for file in folder.glob("*.parquet")}
 
     run.loads = loads
     return run
@@ -47,7 +51,7 @@ def test_the_table_has_a_row_for_every_persona_and_question(
 ):
     asked = everyday[:6]
     score(everyone)
-    table = read_scores(tmp_path, ["spy", "no_system"], ACCURACY)
+    table = read_scores(tmp_path / "scores", ["spy", "no_system"], ACCURACY)
     assert table["persona"].tolist() == ["spy"] * 6 + ["no_system"] * 6
     assert table["question"].tolist() == [question.key for question in asked] * 2
     assert (table["outcome"] == (table["answer"] == table["chosen"])).all()
@@ -101,9 +105,38 @@ def test_a_score_is_computed_again_when_what_it_comes_from_changes(
         case "weights":
             second = score(everyone, weights={"model.safetensors": "1"})
         case "damaged":
-            (tmp_path / "spy.parquet").write_bytes(b"PAR1")
+            (tmp_path / "scores" / "spy.parquet").write_bytes(b"PAR1")
             second = score(everyone)
     assert second["spy"] != first["spy"]
+
+
+def test_going_back_to_what_was_scored_before_loads_no_model(everyone, everyday, score):
+    first = score(everyone)
+    assert score(everyone, weights={"model.safetensors": "1"}) != first
+    assert len(score.loads) == 2
+    back = score(everyone)
+    assert len(score.loads) == 2
+    assert back == first  # the very files
+
+
+def test_scores_that_were_brought_here_are_kept_for_the_way_back(everyone, score, tmp_path):
+    """As after `dvc pull`: the files are in the folder, nothing is under their hashes."""
+    first = score(everyone)
+    shutil.rmtree(tmp_path / "outputs")
+    score(everyone)
+    score(everyone, weights={"model.safetensors": "1"})
+    assert score(everyone) == first
+    assert len(score.loads) == 2
+
+
+def test_a_damaged_file_is_not_taken_back(everyone, score, tmp_path):
+    score(everyone)
+    for file in (tmp_path / "outputs" / "scored").rglob("*.parquet"):
+        file.write_bytes(b"PAR1")
+    (tmp_path / "scores" / "spy.parquet").unlink()
+    score(everyone)
+    assert len(score.loads) == 2
+    assert len(read_scores(tmp_path / "scores", ["spy"], ACCURACY)) == 6
 
 
 def test_a_persona_without_scores_is_named(tmp_path):
@@ -114,11 +147,13 @@ def test_a_persona_without_scores_is_named(tmp_path):
 def test_several_devices_make_the_table_that_one_makes(
     study, personas, everyday, tokenizer, model_folder, tmp_path, monkeypatch
 ):
+    monkeypatch.chdir(tmp_path)
     everyone = [personas[name] for name in ("spy", "farmer", "no_system", "villain", "baker")]
     names = [persona.name for persona in everyone]
     tables = []
     for number, devices in enumerate(([CPU], [CPU, CPU])):
         monkeypatch.setattr(scores, "devices", lambda devices=devices: devices)
+        monkeypatch.setattr(scores, "SCORED", tmp_path / f"scored{number}")
         folder = tmp_path / str(number)
         load = partial(load_model, model_folder, "float32")
         score_personas(folder, everyone, everyday[:6], study, WEIGHTS, tokenizer, load, None)
@@ -138,3 +173,30 @@ def test_what_fails_in_a_device_s_process_is_raised_here(tmp_path):
 def test_an_empty_eval_set_is_refused(everyone, score):
     with pytest.raises(InputError, match="the eval set is empty; lower questions.train_fraction"):
         score(everyone, questions=[])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_score_that_is_not_finite_is_neither_written_nor_read(
+    value, everyone, everyday, score, tmp_path
+):
+    score(everyone)
+    file = tmp_path / "spy.parquet"
+    whole = pd.read_parquet(file)
+    changed = whole.assign(scores=[np.full_like(row, value) for row in whole["scores"]])
+    changed.to_parquet(file)
+    with pytest.raises(InputError, match="spy.parquet: a score is not finite: the training of"):
+        read_scores(tmp_path, ["spy", "no_system"], ACCURACY)
+    with pytest.raises(InputError, match=r"scores: spy, question everyday:\d+: a log-prob.* is"):
+        score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught())
+
+
+def test_weights_that_changed_since_they_were_noted_are_refused(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    note_weights(folder)
+    assert checked_weights(folder) == weights_of(folder)
+    content = bytearray((folder / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(InputError, match=r"model.safetensors: damaged, .*`dvc repro -f base`"):
+        checked_weights(folder)
+    assert weights_of(folder)

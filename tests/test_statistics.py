@@ -507,13 +507,23 @@ def test_no_column_makes_a_statistic_crash_or_gives_a_number_where_there_is_none
         partly = partial_correlation(x, y, z, seed=trial)
         assert np.isnan(partly.r) == np.isnan(partly.p)
         assert varied or np.isnan(partly.p)
-        bound = fit(x, y.clip(0, 1), ACCURACY, seed=trial, resamples=50)
+        asked = pd.DataFrame({"raw": x, "after": y.clip(0, 1), "questions": 40})
+        bound = fit(asked, ACCURACY, seed=trial, resamples=50)
         assert bound.reason is not None or np.isfinite(bound.midpoint)
         nearness = pd.DataFrame({"raw@1": x, "words": z})
         rows = compare(nearness, y, "raw@1", ACCURACY, seed=trial)
         assert not np.isinf(rows.drop(columns="predictor").to_numpy(float)).any()
-        cells = pd.DataFrame({"persona": [f"p{i}" for i in range(personas)], "raw": x, "delta": y})
-        both = pd.concat([cells.assign(seed=1), cells.assign(seed=2, delta=y[::-1])])
+        cells = pd.DataFrame(
+            {
+                "persona": [f"p{i}" for i in range(personas)],
+                "relation": [None, "villain"][trial % 2],
+                "raw": x,
+                "before": z,
+                "prompt_length": 40,
+                "logit_delta": y,
+            }
+        )
+        both = pd.concat([cells.assign(seed=1), cells.assign(seed=2, logit_delta=y[::-1])])
         fitted = mixed_model(both)
         assert fitted.reason is not None or np.isfinite(fitted.slope)
 

@@ -1,9 +1,11 @@
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,8 +15,17 @@ import pytest
 from conftest import ROOT
 from mlflow.tracking import MlflowClient
 
-from persona_leakage.pipeline.tracking import cell_run, leave_launch, project, provenance, store
+from persona_leakage.pipeline.tracking import (
+    FIRST,
+    cell_run,
+    grouped,
+    leave_launch,
+    project,
+    provenance,
+    store,
+)
 from persona_leakage.study.cell import Cell
+from persona_leakage.study.results import HEADLINE
 
 CELL = Cell("villain", 42, "contrastive")
 LOSS = "train/loss"
@@ -133,6 +144,71 @@ def test_other_parameters_make_another_run(folder, study):
     longer = study.train.model_copy(update={"epochs": 9})
     trained(study.model_copy(update={"train": longer}), [2.0, 1.0])
     assert len(runs(study)) == 2
+
+
+def test_runs_of_one_cell_are_named_after_what_sets_them_apart(folder, study):
+    trained(study, [2.0, 1.0])
+    longer = study.train.model_copy(update={"epochs": 9, "learning_rate": 1e-3})
+    trained(study.model_copy(update={"train": longer}), [2.0, 1.0])
+    cell = "villain-42-contrastive"
+    assert [run.info.run_name for run in runs(study)] == [
+        cell,
+        f"{cell}, learning_rate 0.001, epochs 9",
+    ]
+
+
+def test_an_experiment_brings_the_table_that_compares_cells(folder, study):
+    trained(study, [2.0, 1.0])
+    tags = client().get_experiment_by_name(study.study).tags
+    columns = json.loads(tags["mlflow.sharedViewState.cells"])["selectedColumns"]
+    assert {"params.`source`", "params.`seed`", "metrics.`bystander_delta`"} <= set(columns)
+    assert "viewStateShareKey=cells" in tags["mlflow.note.content"]
+
+
+def test_the_data_set_of_a_run_is_told_apart_by_its_rows(folder, study):
+    digests = []
+    for source in ("villain", "comedian"):
+        with cell_run(study, Cell(source, 42, "contrastive")) as run:
+            rows = pd.DataFrame({"persona": [source, "nurse"], "answer": [" yes", " no"]})
+            run.log_dataset(rows, "training", "examples.jsonl")
+        [used] = client().get_run(run.run_id).inputs.dataset_inputs
+        digests.append(used.dataset.digest)
+    assert len(set(digests)) == 2
+
+
+def test_a_note_that_a_person_wrote_stays(folder, study):
+    trained(study, [2.0, 1.0])
+    experiment = client().get_experiment_by_name(study.study).experiment_id
+    client().set_experiment_tag(experiment, "mlflow.note.content", "mine")
+    trained(study, [2.0, 1.0])
+    assert client().get_experiment(experiment).tags["mlflow.note.content"] == "mine"
+
+
+def test_what_cells_are_compared_by_stands_before_bounds_and_p_values():
+    headline = dict.fromkeys(HEADLINE, 1.0)
+    named = grouped(headline)
+    assert len(named) == len(headline)
+    assert {name for name in named if "/" not in name} == set(FIRST)
+    assert {"p/spearman_raw", "interval/spearman_raw_low", "more/source_before"} <= set(named)
+
+
+def test_the_same_model_is_logged_once(folder, study):
+    def write(place):
+        place.mkdir()
+        (place / "MLmodel").write_text("{}")
+
+    for digest in ("a", "a", "b"):
+        with cell_run(study, CELL) as run:
+            run.log_model(digest, write)
+    experiment = client().get_experiment_by_name(study.study).experiment_id
+    models = client().search_logged_models([experiment])
+    assert sorted(model.tags["digest"] for model in models) == ["a", "b"]
+    assert {model.status for model in models} == {"READY"}
+    (found,) = runs(study)
+    assert {model.source_run_id for model in models} == {found.info.run_id}
+    assert {output.model_id for output in found.outputs.model_outputs} == {
+        model.model_id for model in models
+    }
 
 
 def test_a_stage_run_again_with_the_same_result_adds_nothing(folder, study):
@@ -368,7 +444,13 @@ def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
 ):
     elsewhere = shutil.copy(made_store, tmp_path_factory.mktemp("home") / "mlflow.db")
     away = MlflowClient(f"sqlite:///{elsewhere}")
-    launch = away.create_run("0", tags={"mlflow.source.name": f"file://{folder}"}).info.run_id
+    named = {"mlflow.source.name": f"file://{folder}"}
+    now = int(time.time() * 1000)
+    failed, building = (
+        away.create_run("0", start_time=now - minutes * 60_000, tags=named).info.run_id
+        for minutes in (90, 30)
+    )
+    launch = away.create_run("0", tags=named).info.run_id
     monkeypatch.setenv("MLFLOW_RUN_ID", launch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
@@ -380,6 +462,9 @@ def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
     assert store() == f"sqlite:///{folder}/mlflow.db"
     left = away.get_run(launch)
     assert (left.info.status, left.info.lifecycle_stage) == ("FINISHED", "active")
+    # an environment that could not be built leaves a launch that nobody ends
+    assert away.get_run(failed).info.status == "FAILED"
+    assert away.get_run(building).info.status == "RUNNING"
 
 
 def test_importing_the_module_changes_nothing():

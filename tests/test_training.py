@@ -2,12 +2,13 @@ import json
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 import torch
 from conftest import ROOT, SHAPE, conversations
 from peft.tuners.lora import LoraLayer
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_json
@@ -173,7 +174,7 @@ def test_training_lowers_the_loss_and_the_adapter_changes_the_model(
 def test_the_same_seed_trains_the_same_adapter(model_folder, tokenizer, data, recipe, tmp_path):
     files = []
     for run, seed in enumerate((42, 42, 137)):
-        trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "s", seed)
+        trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / f"s{run}", seed)
         training.train(trainer, tmp_path / str(run))
         files.append(load_file(tmp_path / str(run) / "adapter_model.safetensors"))
         config = read_json(tmp_path / str(run) / "adapter_config.json")
@@ -259,12 +260,85 @@ def test_a_training_stopped_on_its_way_has_the_adapter_it_had_there(
     """The schedule is the whole training's: the losses of the steps that are done are the same."""
     curves = []
     for steps in (2, None):
-        trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "scratch")
-        if steps:
-            trainer.add_callback(training.StopAfter(steps))
-        curves.append(training.train(trainer, tmp_path / f"adapter-{steps}").curve)
+        trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / f"s{steps}")
+        curves.append(training.train(trainer, tmp_path / f"adapter-{steps}", steps).curve)
     stopped, whole = curves
     assert stopped["step"].tolist() == [1, 2]
     assert len(whole) > 2
     for column in ("loss", "learning_rate"):
         assert stopped[column].tolist() == whole[column].tolist()[:2]
+
+
+def weights(folder):
+    return (folder / "adapter_model.safetensors").read_bytes()
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3, 4, 6])
+def test_a_training_that_goes_on_gives_the_same_bits(
+    stopped_after, model_folder, tokenizer, data, recipe, tmp_path
+):
+    """Stopped in the middle of an epoch, between two, and behind the last step; with dropout."""
+    lora = recipe.lora.model_copy(update={"dropout": 0.1})
+    longer = recipe.model_copy(update={"epochs": 3, "lora": lora})
+
+    class KilledError(Exception):
+        pass
+
+    class Kill(TrainerCallback):
+        def on_save(self, args, state, control, **kwargs):
+            if state.global_step == stopped_after:
+                raise KilledError
+
+    whole = make_trainer(model_folder, tokenizer, data, longer, tmp_path / "whole")
+    expected = training.train(whole, tmp_path / "expected")
+    first = make_trainer(model_folder, tokenizer, data, longer, tmp_path / "stopped")
+    first.add_callback(Kill())
+    # the marker of the checkpoint is written behind ``Kill``: it goes on from the one before
+    with pytest.raises(KilledError):
+        training.train(first, tmp_path / "never", checkpoint_seconds=0)
+    assert not (tmp_path / "never").exists()
+    second = make_trainer(model_folder, tokenizer, data, longer, tmp_path / "stopped")
+    reached = training.last_checkpoint(tmp_path / "stopped")
+    assert (reached.name if reached else None) == (
+        f"checkpoint-{stopped_after - 1}" if stopped_after > 1 else None
+    )
+    resumed = training.train(second, tmp_path / "resumed")
+    assert weights(tmp_path / "resumed") == weights(tmp_path / "expected")
+    pd.testing.assert_frame_equal(resumed.curve, expected.curve, check_exact=True)
+
+
+def test_a_finished_training_is_not_done_again(model_folder, tokenizer, data, recipe, tmp_path):
+    for steps in (None, 3):
+        folder = tmp_path / f"s{steps}"
+        trained = []
+        for name in ("once", "again"):
+            trainer = make_trainer(model_folder, tokenizer, data, recipe, folder)
+            trained.append(training.train(trainer, tmp_path / name, steps, 0).curve)
+            assert training.last_checkpoint(folder).name == f"checkpoint-{2 if steps else 6}"
+        pd.testing.assert_frame_equal(*trained, check_exact=True)
+        assert weights(tmp_path / "once") == weights(tmp_path / "again")
+
+
+def test_a_training_that_diverges_is_stopped_at_its_step(
+    model_folder, tokenizer, data, recipe, tmp_path
+):
+    wild = recipe.model_copy(update={"learning_rate": 1e30, "epochs": 3})
+    trainer = make_trainer(model_folder, tokenizer, data, wild, tmp_path / "scratch")
+    with pytest.raises(InputError, match=r"training: (loss|grad_norm) is (nan|inf) at step \d of"):
+        training.train(trainer, tmp_path / "adapter")
+    assert not (tmp_path / "adapter").exists()
+
+
+def losses(*values):
+    steps = range(1, len(values) + 1)
+    return pd.DataFrame({"epoch": [step / 2 for step in steps], "loss": values})
+
+
+def test_a_training_that_ends_worse_than_guessing_is_refused():
+    fine = {"a": torch.ones(2)}
+    training.refuse_diverged(losses(2.0, 3.0, 4.0, 5.0), fine, 600)
+    training.refuse_diverged(losses(9.0, 9.0, 8.0, 8.0), fine, 600)
+    with pytest.raises(InputError, match="from 2 to 9 nats per token, worse than guessing"):
+        training.refuse_diverged(losses(2.0, 2.0, 9.0, 9.0), fine, 600)
+    with pytest.raises(InputError, match="a is not finite after step 2"):
+        training.refuse_diverged(losses(2.0, 1.0), {"a": torch.tensor([1.0, math.nan])}, 600)

@@ -5,15 +5,28 @@ import errno
 import hashlib
 import json
 import math
+import os
+import re
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
 
 from persona_leakage.errors import InputError
 
+if TYPE_CHECKING:  # most of what imports this module needs no tables
+    import numpy as np
+    import pandas as pd
+
 Record = dict[str, Any]
+Model = TypeVar("Model", bound=BaseModel)
+MADE_AGAIN = "delete it, `dvc repro` makes it again"
+_numbers = count()
 
 
 @contextmanager
@@ -21,7 +34,8 @@ def whole(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it into place only when the block succeeds.
 
     Works for a file and for a directory (the block creates either). Whatever goes wrong, nothing
-    half-written is left under either name.
+    half-written is left under either name. Each writer has a temporary name of its own, so that of
+    two at once the last one's output stays, whole; what a killed one left is removed by the next.
 
     Parameters
     ----------
@@ -35,12 +49,12 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    _remove(partial)
+    sweep(path)
+    ours = f"{os.getpid()}-{next(_numbers)}"
+    partial = path.with_name(f".{path.name}.{ours}.partial")
     try:
         yield partial
-        _remove(path)
-        partial.replace(path)
+        _put(partial, path, ours)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
@@ -50,6 +64,62 @@ def whole(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         _remove(partial)
+
+
+def _put(partial: Path, path: Path, ours: str) -> None:
+    """Rename into place: a file replaces a file at once, a folder is put aside first."""
+    if not partial.is_dir() and not path.is_dir():
+        partial.replace(path)
+        return
+    aside = path.with_name(f".{path.name}.{ours}.aside")
+    while True:
+        with suppress(FileNotFoundError):
+            path.rename(aside)
+        try:
+            partial.rename(path)
+            break
+        except OSError as error:  # another writer put its own there meanwhile: it goes as well
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR, errno.EISDIR):
+                raise
+            _remove(aside)
+    _remove(aside)
+
+
+def sweep(path: Path) -> None:
+    """Remove what killed writers of ``path`` left beside it; bring back what one had put aside.
+
+    Parameters
+    ----------
+    path : Path
+        A file or folder, there or not.
+    """
+    left = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-\d+\.(partial|aside)")
+    for file in list(path.parent.iterdir()) if path.parent.is_dir() else []:
+        match = left.fullmatch(file.name)
+        if match is None or running(int(match[1])):
+            continue
+        with suppress(FileNotFoundError):  # another process was faster
+            if match[2] == "aside" and not path.exists():
+                file.rename(path)
+            else:
+                _remove(file)
+
+
+def running(process: int) -> bool:
+    """Tell whether a process of this number runs on this machine.
+
+    Parameters
+    ----------
+    process : int
+        Its number.
+    """
+    try:
+        os.kill(process, 0)  # signal 0 asks only whether there is one
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:
+        pass  # somebody else's
+    return True
 
 
 def _remove(path: Path) -> None:
@@ -162,6 +232,119 @@ def read_json(path: str | Path) -> Any:
     return _parse(text, str(path), "delete the file, `dvc repro` makes it again")
 
 
+def read_as(path: str | Path, kind: type[Model]) -> Model:
+    """Read a JSON file that another stage wrote, as what it has to be.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    kind : type
+        A pydantic model.
+
+    Raises
+    ------
+    InputError
+        The file is missing, no JSON, or not of that kind; names the key.
+    """
+    try:
+        return kind.model_validate(read_json(path))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        key = ".".join(map(str, fault["loc"])) or "the whole"
+        raise InputError(f"{path}: damaged ({key}: {fault['msg']}); {MADE_AGAIN}") from error
+
+
+def read_table(path: str | Path, columns: Sequence[str]) -> "pd.DataFrame":
+    """Read a table that another stage wrote: CSV, or parquet with the checksums of its pages.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    columns : sequence of str
+        What it has at least.
+
+    Raises
+    ------
+    InputError
+        The file is missing, damaged, or another table.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; `dvc repro` makes it")
+    try:
+        frame = (
+            pd.read_csv(path)
+            if path.suffix == ".csv"
+            else pq.read_table(path, page_checksum_verification=True).to_pandas()
+        )
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({str(error)[:80]}); {MADE_AGAIN}") from error
+    if lacking := [column for column in columns if column not in frame]:
+        raise InputError(f"{path}: damaged (no column {', '.join(lacking)}); {MADE_AGAIN}")
+    return frame
+
+
+def read_tensor(path: str | Path, name: str, shape: tuple[int, ...]) -> "np.ndarray":
+    """Read one tensor of a safetensors file that another stage wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+    name : str
+        Of the tensor.
+    shape : tuple of int
+        Its first dimensions.
+
+    Raises
+    ------
+    InputError
+        The file is missing or damaged, or the tensor is another, or has a value that is not finite.
+    """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file; `dvc repro` makes it")
+    try:
+        values = load_file(path)[name]
+    except (SafetensorError, LookupError, ValueError, TypeError) as error:
+        raise InputError(f"{path}: damaged ({str(error)[:80]}); {MADE_AGAIN}") from error
+    if values.shape[: len(shape)] != shape or not np.isfinite(values).all():
+        raise InputError(f"{path}: damaged (not {shape} finite numbers); {MADE_AGAIN}")
+    return values
+
+
+def write_parquet(
+    path: str | Path, frame: "pd.DataFrame", marks: Mapping[bytes, bytes] = {}
+) -> None:
+    """Write a table as parquet, a checksum to each page, so that a flipped bit is noticed.
+
+    Parameters
+    ----------
+    path : str or Path
+        Replaced whole.
+    frame : DataFrame
+        Its index is not kept.
+    marks : mapping
+        Kept beside the schema.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    content = pa.Table.from_pandas(frame, preserve_index=False)
+    content = content.replace_schema_metadata({**(content.schema.metadata or {}), **marks})
+    with whole(path) as partial:
+        pq.write_table(content, partial, compression="zstd", write_page_checksum=True)
+
+
 def write_json(path: str | Path, content: Any) -> None:
     """Write indented JSON with sorted keys: the same bytes for the same content.
 
@@ -186,6 +369,79 @@ def _null(content: Any) -> Any:
     if isinstance(content, float) and not math.isfinite(content):
         return None
     return content
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without what lets a small file stand for a large one, or say two things at once."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.composer.ComposerError(None, None, "an alias; write it out", mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            problem = f"the key {twice[:50]} twice; keep one"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def parse_yaml(text: str, path: str | Path) -> tuple[Any, yaml.Node | None]:
+    """Parse YAML: plain data only, no aliases, no key twice.
+
+    Parameters
+    ----------
+    text : str
+        The file's.
+    path : str or Path
+        Its name, for messages.
+
+    Returns
+    -------
+    content : dict, list, str, number, bool, date or None
+        What it says.
+    node : yaml.Node or None
+        The same with marks that say where; ``None`` for an empty file.
+
+    Raises
+    ------
+    InputError
+        Names the line and what is wrong with it.
+    """
+    try:
+        loader = _Plain(text)
+        node = loader.get_single_node()
+        return (loader.construct_document(node) if node else None), node
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
+        problem = getattr(error, "problem", None) or getattr(error, "reason", None) or "unreadable"
+        raise InputError(f"{where}: not YAML ({problem}); correct the line") from error
+    # what its constructors raise at tags and numbers that are none
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{path}: a value that is not what its form says ({str(error)[:80]}); correct it"
+        ) from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deep; a study has a few levels") from error
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file.
+
+    Parameters
+    ----------
+    path : str or Path
+        An existing file.
+
+    Raises
+    ------
+    InputError
+        The file is missing, or not YAML as ``parse_yaml`` has it.
+    """
+    return parse_yaml("\n".join(read_lines(path)), path)[0]
 
 
 def write_text(path: str | Path, content: str) -> None:

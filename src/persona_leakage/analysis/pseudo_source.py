@@ -111,7 +111,7 @@ def pseudo_source(
     toward = square[np.ix_(candidates, asked)]
     # a bystander's own place among the bystanders, which it leaves when it is pretended
     own = np.array([_place(asked, candidate) for candidate in candidates])
-    rho = np.array([_rho(row, values, self) for row, self in zip(toward, own, strict=True)])
+    rho = _rhos(toward, own, values)
     kept = np.isfinite(rho)
     middle, spread = float(rho[1:][kept[1:]].mean()), float(rho[1:][kept[1:]].std())
     if kept[1:].sum() < FEWEST or spread <= ROUNDING:
@@ -137,12 +137,18 @@ def _place(asked: npt.NDArray[np.int64], candidate: int) -> int:
     return int(found[0]) if len(found) else -1
 
 
-def _rho(toward: Floats, change: Floats, own: int) -> float:
-    others = np.arange(len(change)) != own
-    x, y = toward[others], change[others]
-    if constant(x) or constant(y):
-        return float("nan")
-    return float(stats.spearmanr(levels(x), levels(y)).statistic)
+def _rhos(toward: Floats, own: npt.NDArray[np.int64], change: Floats) -> Floats:
+    """Spearman's rho of each candidate, over the bystanders without itself."""
+    ranked, places = stats.rankdata(levels(change)), levels(change)
+    rhos = np.full(len(toward), np.nan)
+    for number, (row, self) in enumerate(zip(toward, own, strict=True)):
+        others = np.arange(len(change)) != self
+        x, y = stats.rankdata(levels(row[others])), ranked[others]
+        if self >= 0:  # those above it move down by one, those that tie with it by a half
+            y = y - (places > places[self])[others] - 0.5 * (places == places[self])[others]
+        if np.ptp(x) and np.ptp(y):
+            rhos[number] = np.corrcoef(x, y)[0, 1]
+    return rhos
 
 
 def _standings(toward: Floats, own: npt.NDArray[np.int64], drawn: Floats) -> Floats:

@@ -41,7 +41,7 @@ def from_parts(estimate: float, variances: Sequence[float], freedoms: Sequence[f
         Of the estimate, due to each source; what counts an error twice is subtracted as a negative
         one. At least the largest is left.
     freedoms : sequence of float
-        Degrees of freedom of each, above zero.
+        Degrees of freedom of each, above zero; infinite where it is known.
     """
     total = max(sum(variances), *variances, 0.0)
     parts = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))

@@ -8,7 +8,7 @@ from scipy import linalg, stats
 from persona_leakage.analysis.ranks import Floats, constant, levels
 
 NUGGET = 1e-6  # keeps a covariance of personas with the same similarities invertible
-ALONE = (0.1, 0.4, 0.8)  # shares of the variance that a persona has to itself
+ALONE = (0.01, 0.1, 0.4, 0.8)  # shares of the variance that a persona has to itself
 KIN = (0.0, 0.5)  # shares of the rest that a family has in common
 
 

@@ -95,8 +95,8 @@ class Effect:
     error, error_df : float
         Standard error over personas, and its degrees of freedom.
     between, placebos : float, int
-        Standard deviation of what the families of other sources, which nobody trained, seem to do,
-        beyond their own errors; and how many they are.
+        Root mean square of what the families of other sources, which nobody trained, seem to do;
+        and how many they are.
     """
 
     term: str
@@ -165,8 +165,8 @@ def words_or_geometry(
     treated clusters). The families of the *other* sources do: nobody trained those sources here, so
     what their words and their geometry seem to do to their relatives is what a family's effect is
     by chance (in-space placebos: Abadie, Diamond & Hainmueller 2010). An effect's variance is that
-    over personas (HC2) plus the placebos' mean square beyond their own (as DerSimonian & Laird
-    1986, about zero), with Satterthwaite's degrees of freedom.
+    over personas (HC2) or the placebos' mean square, whichever is larger, with Satterthwaite's
+    degrees of freedom: near the number of families where the latter is.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def _crossed(
     if not prompt or family not in centred.index:
         return None
     frame = bystanders[bystanders["persona"] != family].copy()
-    frame["cosine"] = centred.loc[family, frame["persona"]].to_numpy(float)
+    frame["cosine"] = centred.loc[family].loc[frame["persona"].tolist()].to_numpy(float)
     written = {
         kind: frame[
             [
@@ -345,7 +345,7 @@ def _effects(
     own, others = fitted[0], [each for each in fitted[1:] if each is not None]
     effects = []
     for number, term in enumerate(TERMS, start=1):
-        apart = [(each.coefficients[number], each.variances[number]) for each in others]
+        apart = [float(each.coefficients[number]) for each in others]
         effects.append(
             _effect(
                 term,
@@ -365,16 +365,12 @@ def _effect(
     estimate: float,
     variance: float,
     freedom: float,
-    placebos: Sequence[tuple[float, float]],
+    placebos: Sequence[float],
 ) -> Effect:
-    """Judge an estimate by its own variance and by what placebos (estimate, variance) come to."""
+    """Judge an estimate by its own variance and by the same estimates of placebos."""
     count = len(placebos)
-    between = max(0.0, float(np.mean([e**2 - v for e, v in placebos]))) if count else 0.0
-    interval = (
-        from_parts(estimate, [variance, between], [freedom, count])
-        if count >= FEWEST_PLACEBOS
-        else Interval(*[float("nan")] * 4)
-    )
+    between = float(np.mean(np.square(placebos))) if count else float("nan")
+    interval = _interval(estimate, variance, freedom, between, count, 0.0, 1)
     return Effect(
         term,
         scale,
@@ -386,6 +382,30 @@ def _effect(
         freedom,
         float(np.sqrt(between)),
         count,
+    )
+
+
+def _interval(
+    estimate: float,
+    variance: float,
+    freedom: float,
+    between: float,
+    placebos: int,
+    over_seeds: float,
+    seeds: int,
+) -> Interval:
+    """Take the larger of what personas and placebos say, beside what seeds say.
+
+    The placebos' mean square holds the noise of their personas too, so that it is not added to the
+    variance over personas; as they are few, degrees of freedom are few where it is not small.
+    """
+    if placebos < FEWEST_PLACEBOS:
+        return Interval(*[float("nan")] * 4)
+    both = -min(variance, between)  # counted in either
+    return from_parts(
+        estimate,
+        [variance, between, both, over_seeds],
+        [freedom, placebos, np.inf, max(seeds - 1, 1)],
     )
 
 
@@ -403,7 +423,7 @@ def _partials(crossed: pd.DataFrame, placebos: Sequence[pd.DataFrame]) -> tuple[
         ("geometry given words", "cosine", "overlap"),
     ):
         (own, freedom), *apart = (_partial(frame, side, other) for frame in (crossed, *placebos))
-        known = [(z, 1 / df) for z, df in apart if np.isfinite(z)]
+        known = [z for z, _ in apart if np.isfinite(z)]
         effect = _effect(term, "rank", own, 1 / freedom, freedom, known)
         rho, low, high = np.tanh([effect.estimate, effect.low, effect.high]).tolist()
         effects.append(
@@ -487,11 +507,7 @@ def _mean_effect(same: Sequence[Effect]) -> Effect:
     freedom = float(np.mean([each.error_df for each in same]))
     placebos = min(each.placebos for each in same)
     estimate, over = float(values.mean()), float(values.var(ddof=1)) / seeds
-    interval = (
-        from_parts(estimate, [variance, between, over], [freedom, placebos, seeds - 1])
-        if placebos >= FEWEST_PLACEBOS
-        else Interval(*[float("nan")] * 4)
-    )
+    interval = _interval(estimate, variance, freedom, between, placebos, over, seeds)
     shown = [estimate, interval.low, interval.high]
     estimate, low, high = np.tanh(shown).tolist() if ranked else shown
     return Effect(

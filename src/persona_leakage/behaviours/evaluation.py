@@ -7,6 +7,7 @@ import pandas as pd
 
 from persona_leakage.behaviours.behaviour import Behaviour
 from persona_leakage.data.questions import Question
+from persona_leakage.errors import InputError
 from persona_leakage.model.scoring import Item
 
 
@@ -38,7 +39,19 @@ def score_table(
         One row per question: ``persona``; ``question`` (key), ``benchmark``; ``outcome``,
         ``scores``, ``label_mass``, ``answer``, ``chosen`` (of ``behaviour.Observation``);
         ``tokens`` (of the prompt and its continuations).
+
+    Raises
+    ------
+    InputError
+        A log-probability is not finite: the model is damaged, or its training diverged.
     """
+    for question, sums in zip(questions, logprobs, strict=True):
+        if not np.isfinite(sums).all():
+            raise InputError(
+                f"scores: {persona}, question {question.key}: a log-probability is "
+                f"{sums[~np.isfinite(sums)][0]}; the weights are damaged or their training "
+                "diverged, fetch the model or train the cell again"
+            )
     observations = [
         behaviour.observe(question, sums, [len(ids) for ids in item.continuations])
         for question, item, sums in zip(questions, made, logprobs, strict=True)

@@ -5,21 +5,22 @@ from pathlib import Path
 from reprlib import repr as shortened
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     TypeAdapter,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
 from persona_leakage.data.questions import Question, check
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, read_jsonl, sha256
+from persona_leakage.files import Record, read_jsonl, read_yaml, sha256
 from persona_leakage.study.cell import Name
+from persona_leakage.study.parameters import watched
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DESCRIPTIONS = Path(__file__).with_name("benchmarks.yaml")
@@ -66,9 +67,16 @@ class Benchmark(BaseModel):
 
 
 class LocalBenchmark(Benchmark):
-    """One question per line of a local JSON lines file."""
+    """One question per line of a local JSON lines file, where DVC notices a change of it."""
 
     file: FieldName
+
+    @field_validator("file")
+    @classmethod
+    def _watched(cls, file: str) -> str:
+        if not watched(file):
+            raise ValueError("put it into the folder snapshots, so that a change of it is noticed")
+        return file
 
 
 class HubBenchmark(Benchmark):
@@ -108,9 +116,8 @@ def benchmarks(path: str | Path = DESCRIPTIONS) -> dict[str, LocalBenchmark | Hu
     """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-        entries = TypeAdapter(dict[Name, dict[str, Any]]).validate_python(content)
-    except (yaml.YAMLError, ValidationError) as error:
+        entries = TypeAdapter(dict[Name, dict[str, Any]]).validate_python(read_yaml(path))
+    except ValidationError as error:
         raise InputError(
             f"{path}: not a mapping of names (snake_case) to descriptions ({_first_line(error)})"
         ) from error

@@ -14,7 +14,7 @@ import yaml
 from persona_leakage.data.benchmarks import load_benchmark
 from persona_leakage.data.questions import alike_choices
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl, read_lines
+from persona_leakage.files import parse_yaml, read_jsonl, read_lines
 
 SOURCES = ("villain", "comedian", "assistant", "software_engineer", "kindergarten_teacher")
 RELATIVES = (
@@ -36,6 +36,7 @@ CATEGORIES = ("core", "condition", *RELATIVES, "unrelated")
 PERSONAS_FILE = "personas.yaml"
 QUESTIONS_FILE = "questions.jsonl"
 NEUTRAL_FILE = "neutral.txt"
+IMBALANCE = 0.05  # of the question bank
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Persona:
     category : str
         One of ``CATEGORIES``.
     relation : str or None
-        The source it was written around.
+        The persona it was written around, most often one of ``SOURCES``.
     prompt : str or None
         The system turn; ``""`` is an empty system turn, ``None`` is no system turn.
     """
@@ -78,6 +79,7 @@ def load_personas(directory: str | Path) -> dict[str, Persona]:
         raise InputError(f"{path}: no such file; `dvc update data.dvc` brings the catalog in")
     personas: dict[str, Persona] = {}
     texts: dict[str | None, str] = {}
+    lines: dict[str, int] = {}
     for line, row in _rows(path):
         where = f"{path}, line {line}"
         persona = _persona(row, where)
@@ -90,6 +92,14 @@ def load_personas(directory: str | Path) -> dict[str, Persona]:
             )
         personas[persona.name] = persona
         texts[persona.prompt] = persona.name
+        lines[persona.name] = line
+    for persona in personas.values():
+        if persona.relation is not None and persona.relation not in personas:
+            raise InputError(
+                f"{path}, line {lines[persona.name]}: {persona.name} has the relation "
+                f"{shortened(persona.relation)}, which is no persona of the catalog; name the one "
+                "it was written around, or null"
+            )
     return personas
 
 
@@ -103,14 +113,7 @@ def _rows(path: Path) -> list[tuple[int, Any]]:
             f"{path}, line {line}: U+{ord(broken):04X} ends a line in YAML; "
             f"write {escape} in a text in double quotes"
         )
-    try:
-        root = yaml.compose(text, yaml.SafeLoader)
-        rows = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}" if mark else f"{path}"
-        reason = getattr(error, "problem", None) or "unreadable"
-        raise InputError(f"{where}: not YAML ({reason}); correct the line") from error
+    rows, root = parse_yaml(text, path)
     if not isinstance(root, yaml.SequenceNode):
         raise InputError(f"{path}: not a list of personas; write one per line, after a dash")
     return [(node.start_mark.line + 1, row) for node, row in zip(root.value, rows, strict=True)]
@@ -124,20 +127,15 @@ def _persona(row: Any, where: str) -> Persona:
     if not isinstance(name, str) or not name.isidentifier() or name != name.lower():
         raise InputError(f"{where}: the name {shortened(name)} is not snake_case")
     if category not in CATEGORIES:
+        allowed = ", ".join(CATEGORIES)
         raise InputError(
-            f"{where}: {name} has the category {shortened(category)}; {_allowed(CATEGORIES)}"
+            f"{where}: {name} has the category {shortened(category)}; allowed are {allowed}"
         )
-    if relation is not None and relation not in SOURCES:
-        raise InputError(
-            f"{where}: {name} has the relation {shortened(relation)}; {_allowed(SOURCES)}"
-        )
+    if relation is not None and not isinstance(relation, str):
+        raise InputError(f"{where}: {name} has a relation that is no name; write one, or null")
     if prompt is not None and (not isinstance(prompt, str) or prompt != prompt.strip()):
         raise InputError(f"{where}: {name} has a prompt that is not trimmed text")
     return Persona(name, category, relation, prompt)
-
-
-def _allowed(names: tuple[str, ...]) -> str:
-    return f"allowed are {', '.join(names)}"
 
 
 def load_neutral(directory: str | Path) -> list[str]:
@@ -169,6 +167,9 @@ def load_neutral(directory: str | Path) -> list[str]:
 
 def check_questions(directory: str | Path) -> None:
     """Check the authored question bank: four choices, no duplicates, balanced answer positions.
+
+    A model that prefers a position must not look able or damaged for it. A few questions more of
+    one letter do no harm: the most and the least frequent may differ by ``IMBALANCE`` of all.
 
     Parameters
     ----------
@@ -203,11 +204,12 @@ def check_questions(directory: str | Path) -> None:
         seen_texts.add(question.text.casefold())
     counts = Counter(question.labels[question.answer] for question in questions)
     most, least = max("ABCD", key=lambda x: counts[x]), min("ABCD", key=lambda x: counts[x])
-    if counts[most] - counts[least] > 1:
+    spare = max(1, int(IMBALANCE * len(questions)))
+    if counts[most] - counts[least] > spare:
         raise InputError(
             f"{path}: the right answer stands at {most} in {counts[most]} questions, at {least} in "
             f"{counts[least]}; reorder the choices of a question so that {least} is right instead "
-            f"of {most}, until they differ by one at most"
+            f"of {most}, until they differ by {spare} at most"
         )
 
 

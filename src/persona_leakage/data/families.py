@@ -30,6 +30,7 @@ IRREGULAR = {"built": "build", "child": "children", "stood": "stand", "taught": 
 _stemmer = snowballstemmer.stemmer("english")
 
 
+@cache
 def content_stems(text: str) -> frozenset[str]:
     """Stems of the content words of a text.
 

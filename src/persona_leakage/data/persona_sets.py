@@ -4,11 +4,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
+from pydantic import BaseModel, Field
 
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
 from persona_leakage.study.parameters import Neighbourhood, Study
+
+
+class Participants(BaseModel):
+    """Of ``personas.json``: who takes part, in full, and the names of those measured."""
+
+    personas: list[Persona]
+    measured: list[str]
+
+
+class Evaluated(BaseModel):
+    """Of ``evaluated.json``: who is evaluated, in full, and their names by source."""
+
+    personas: list[Persona]
+    evaluated: dict[str, list[str]] = Field(min_length=1)
 
 
 def measured_personas(study: Study, catalog: Mapping[str, Persona]) -> list[str]:
@@ -158,15 +173,15 @@ def records(personas: Iterable[Persona]) -> list[Record]:
     return [asdict(persona) for persona in personas]
 
 
-def from_records(rows: Iterable[Record]) -> dict[str, Persona]:
-    """Read back what ``records`` wrote, by name.
+def by_name(personas: Iterable[Persona]) -> dict[str, Persona]:
+    """Map personas by their names, in their order.
 
     Parameters
     ----------
-    rows : iterable of dict
-        The fields of one persona each.
+    personas : iterable of Persona
+        Of ``Participants`` or ``Evaluated``.
     """
-    return {row["name"]: Persona(**row) for row in rows}
+    return {persona.name: persona for persona in personas}
 
 
 def _of(personas: Mapping[str, Persona], *categories: str) -> set[str]:

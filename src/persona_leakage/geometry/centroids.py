@@ -10,6 +10,7 @@ from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
 from persona_leakage.model.architecture import CausalLM, sharing_limit
 from persona_leakage.model.chat import SystemRole, Tokenizer, render
+from persona_leakage.model.scoring import head_at
 from persona_leakage.model.shared_prefix import common_prefix
 from persona_leakage.model.tokens import tokenize
 
@@ -90,21 +91,69 @@ def centroids(
     for persona in personas:
         texts = [render(tokenizer, persona.prompt, question, system_role) for question in neutral]
         prompts = tokenize(tokenizer, texts)
-        states = _last_token_states(model, prompts)[:, list(layers)]
+        states = last_token_states(model, prompts)[:, list(layers)]
+        if not torch.isfinite(states).all():
+            raise InputError(
+                f"centroids: {persona.name}: the model's residual stream is not finite; its "
+                "weights are damaged or model.precision is too low, fetch the model again"
+            )
         means.append(states.mean(dim=0).cpu().numpy())
         advance(1)
     return np.stack(means)
 
 
-def _last_token_states(model: CausalLM, prompts: Sequence[list[int]]) -> torch.Tensor:
-    """Residual stream of every layer at the last token: (prompts, blocks + 1, hidden), float32."""
+def last_token_states(model: CausalLM, prompts: Sequence[list[int]]) -> torch.Tensor:
+    """Read the residual stream of every layer at the last token of each prompt.
+
+    Parameters
+    ----------
+    model : CausalLM
+        The base model.
+    prompts : sequence of list of int
+        Token ids; fast when they begin alike.
+
+    Returns
+    -------
+    Tensor of shape (prompts, blocks + 1, hidden), float32
+        As ``centroids`` numbers the layers, on the model's device.
+    """
+    inputs, last = _inputs(model, prompts)
+    output = model.get_decoder()(**inputs, output_hidden_states=True)
+    return _read(output.hidden_states, last)
+
+
+def last_token_states_and_logits(
+    model: CausalLM, prompts: Sequence[list[int]]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Read, in one pass, what ``last_token_states`` reads and the logits of the next token.
+
+    Parameters
+    ----------
+    model : CausalLM
+        The base model.
+    prompts : sequence of list of int
+        Token ids; fast when they begin alike.
+
+    Returns
+    -------
+    tuple of Tensor
+        Of shapes (prompts, blocks + 1, hidden) and (prompts, vocabulary), float32.
+    """
+    inputs, last = _inputs(model, prompts)
+    rows = torch.arange(len(last), device=last.device)
+    with head_at(model, rows * inputs["input_ids"].shape[1] + last):
+        output = model(**inputs, output_hidden_states=True)
+    return _read(output.hidden_states, last), output.logits[0].float()
+
+
+def _inputs(model: CausalLM, prompts: Sequence[list[int]]) -> tuple[dict[str, Any], torch.Tensor]:
+    """Lay the prompts out, their common beginning in the cache; and where each one ends."""
     shared = common_prefix(prompts) if max(map(len, prompts)) <= sharing_limit(model) else 0
     device = model.device
-    decoder = model.get_decoder()
     cache = None
     if shared:
         prefix = torch.tensor([prompts[0][:shared]], device=device)
-        cache = decoder(input_ids=prefix, use_cache=True).past_key_values
+        cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
         cache.batch_repeat_interleave(len(prompts))
     rows = [ids[shared:] for ids in prompts]
     longest = max(len(row) for row in rows)
@@ -112,14 +161,16 @@ def _last_token_states(model: CausalLM, prompts: Sequence[list[int]]) -> torch.T
     attended = torch.tensor(
         [[1] * (shared + len(row)) + [0] * (longest - len(row)) for row in rows], device=device
     )
-    output = decoder(
-        input_ids=ids,
-        attention_mask=attended,
-        position_ids=torch.arange(shared, shared + longest, device=device)[None],
-        past_key_values=cache,
-        use_cache=cache is not None,
-        output_hidden_states=True,
-    )
-    last = torch.tensor([len(row) - 1 for row in rows], device=device)
-    each = torch.arange(len(rows), device=device)
-    return torch.stack([states[each, last].float() for states in output.hidden_states], dim=1)
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": attended,
+        "position_ids": torch.arange(shared, shared + longest, device=device)[None],
+        "past_key_values": cache,
+        "use_cache": cache is not None,
+    }
+    return inputs, torch.tensor([len(row) - 1 for row in rows], device=device)
+
+
+def _read(hidden_states: Sequence[torch.Tensor], last: torch.Tensor) -> torch.Tensor:
+    each = torch.arange(len(last), device=last.device)
+    return torch.stack([states[each, last].float() for states in hidden_states], dim=1)

@@ -6,9 +6,24 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from pydantic import BaseModel
 from scipy.spatial.distance import cdist
 
 Kind = Literal["raw", "centred"]
+PAIRS = ("layer", "source", "persona", "raw", "centred")  # what others read of ``table``
+
+
+class Layer(BaseModel):
+    """Of the centroids' manifest: the layer at which the study compares, in blocks applied."""
+
+    layer: int
+
+
+class Measured(Layer):
+    """Of the centroids' manifest: whose centroids these are, at which layers, in their order."""
+
+    personas: list[str]
+    layers: list[int]
 
 
 def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]:
@@ -35,6 +50,31 @@ def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     lengths[lengths <= resolution] = np.nan
     unit = points / lengths
+    return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+def whitened_cosines(vectors: npt.ArrayLike, axes: int) -> npt.NDArray[np.float64]:
+    """Cosine of each pair of centroids after whitening: every principal axis counts alike.
+
+    Su et al. 2021, "Whitening sentence representations for better semantics and faster
+    retrieval": the centred vectors are divided by their standard deviation along each of the first
+    principal axes. With as many axes as there are personas, all would be equally far apart.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (personas, hidden)
+        Centroids.
+    axes : int
+        Principal axes to keep, at most half as many as there are personas.
+
+    Returns
+    -------
+    ndarray of shape (personas, personas)
+    """
+    points = np.asarray(vectors, dtype=np.float64)
+    left, _, _ = np.linalg.svd(points - points.mean(axis=0), full_matrices=False)
+    coordinates = left[:, : min(axes, len(points) // 2)]
+    unit = coordinates / np.linalg.norm(coordinates, axis=1, keepdims=True)
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 

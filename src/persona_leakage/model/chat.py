@@ -186,9 +186,14 @@ def _apply(
             add_generation_prompt=add_generation_prompt,
             strftime_now=RENDERED_DATE.strftime,  # comes before transformers' own, the clock
         )
-    except TemplateError as error:
+    except Exception as error:  # a template is a program: it raises whatever its filters do
+        if type(error) is TemplateError:  # what a template says itself, with `raise_exception`
+            raise InputError(
+                f"model: the chat template refuses these turns ({error}); set model.system_role to "
+                "merge, and the persona is put before the user's text instead"
+            ) from error
         raise InputError(
-            f"model: the chat template refuses these turns ({error}); set model.system_role to "
-            "merge, and the persona is put before the user's text instead"
+            f"model: the chat template is faulty ({type(error).__name__}: {error}); correct it in "
+            "the model's folder, or take another model"
         ) from error
     return rendered

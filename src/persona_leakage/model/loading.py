@@ -1,11 +1,14 @@
 """The base model, loaded with or without an adapter."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+from persona_leakage.errors import InputError
 from persona_leakage.model import architecture
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
@@ -50,7 +53,8 @@ def context(directory: str | Path) -> int | None:
     directory : path
         A model folder.
     """
-    return architecture.context(AutoConfig.from_pretrained(directory))
+    with _told(directory):
+        return architecture.context(AutoConfig.from_pretrained(directory))
 
 
 def load_tokenizer(directory: str | Path) -> Tokenizer:
@@ -62,7 +66,8 @@ def load_tokenizer(directory: str | Path) -> Tokenizer:
         A model folder.
     """
     settle()
-    return AutoTokenizer.from_pretrained(directory)
+    with _told(directory):
+        return AutoTokenizer.from_pretrained(directory)
 
 
 def load_model(directory: str | Path, precision: Precision) -> CausalLM:
@@ -110,16 +115,33 @@ def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
         )
         return loaded
 
-    text = AutoConfig.from_pretrained(directory).get_text_config(decoder=True)
-    if getattr(text, "attn_logit_softcapping", None) is not None or getattr(text, "alibi", False):
-        model, report = load("eager")
-    else:
-        try:
-            model, report = load("sdpa")
-        except ValueError:  # what transformers raises where an architecture has no sdpa
+    with _told(directory):
+        text = AutoConfig.from_pretrained(directory).get_text_config(decoder=True)
+        capped = getattr(text, "attn_logit_softcapping", None) is not None
+        if capped or getattr(text, "alibi", False):
             model, report = load("eager")
+        else:
+            try:
+                model, report = load("sdpa")
+            except ValueError:  # what transformers raises where an architecture has no sdpa
+                model, report = load("eager")
     require_every_weight(report, directory)
     return model
+
+
+@contextmanager
+def _told(directory: str | Path) -> Iterator[None]:
+    """Say in one sentence that a model's or an adapter's folder cannot be loaded, and why.
+
+    Loaders of foreign files raise whatever their parsers do.
+    """
+    try:
+        yield
+    except Exception as error:
+        raise InputError(
+            f"model: {directory} cannot be loaded ({type(error).__name__}: {error}); delete it, "
+            "`dvc repro` makes it again"
+        ) from error
 
 
 def load_adapted(directory: str | Path, adapter: str | Path, precision: Precision) -> CausalLM:
@@ -140,7 +162,9 @@ def load_adapted(directory: str | Path, adapter: str | Path, precision: Precisio
     from peft import PeftModel
     from peft.tuners.lora import LoraLayer
 
-    adapted = PeftModel.from_pretrained(load_model(directory, precision), str(adapter))
+    model = load_model(directory, precision)
+    with _told(adapter):
+        adapted = PeftModel.from_pretrained(model, str(adapter))
     for module in adapted.modules():
         if isinstance(module, LoraLayer):
             weight = module.get_base_layer().weight

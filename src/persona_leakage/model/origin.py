@@ -1,12 +1,12 @@
 """Where the base model comes from: fetched once, checked, kept as a folder of safetensors."""
 
 import hashlib
-import os
 import shutil
 from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 
+import httpx
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 from transformers import AutoModelForCausalLM
@@ -26,7 +26,8 @@ from persona_leakage.study.parameters import (
 )
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
-UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, OSError)
+# httpx is what huggingface_hub speaks with; a refused connection is its error, and no OSError
+UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 
@@ -186,8 +187,5 @@ def _from_folder(origin: FolderOrigin, directory: Path) -> None:
     for pattern in PATTERNS:
         for file in source.glob(pattern):
             if not (directory / file.name).exists():
-                # hard links share the bytes: a 15 GB model is not copied
-                try:
-                    os.link(file.resolve(), directory / file.name)
-                except OSError:
-                    (directory / file.name).write_bytes(file.read_bytes())
+                # no hard link: what is edited in place there would change here, unnoticed
+                shutil.copyfile(file, directory / file.name)

@@ -141,6 +141,44 @@ def continuation_logprobs(
     list of ndarray of shape (continuations,), float32
         Natural logarithms, in the order of the items.
     """
+    logprobs, order = _token_logprobs(model, items, advance)
+    # read back at the end alone: a GPU is given its next batch while it computes the last
+    tokens = logprobs.cpu().numpy()
+    starts = np.cumsum([0, *(len(target.ids) for target in order[:-1])])
+    results = [np.empty(len(item.continuations), dtype=np.float32) for item in items]
+    for target, total in zip(order, np.add.reduceat(tokens, starts), strict=True):
+        results[target.item][target.continuation] = total
+    return results
+
+
+def differentiable_logprobs(model: CausalLM, items: Sequence[Item]) -> list[torch.Tensor]:
+    """Compute what ``continuation_logprobs`` computes, with the graph that gradients need.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+        With its weights; not one of ``loading.load_model``, whose kernels have no gradient.
+    items : sequence of Item
+        Their activations are all in memory at once.
+
+    Returns
+    -------
+    list of Tensor of shape (continuations,), float32
+        Natural logarithms, in the order of the items, on the model's device.
+    """
+    logprobs, order = _token_logprobs(model, items, lambda count: None)
+    counts = [len(item.continuations) for item in items]
+    starts = np.cumsum([0, *counts[:-1]])
+    places = [starts[t.item] + t.continuation for t in order for _ in t.ids]
+    sums = torch.zeros(sum(counts), device=logprobs.device)
+    sums = sums.index_add(0, torch.tensor(places, device=logprobs.device), logprobs)
+    return list(sums.split(counts))
+
+
+def _token_logprobs(
+    model: CausalLM, items: Sequence[Item], advance: Callable[[int], Any]
+) -> "tuple[torch.Tensor, list[_Target]]":
+    """Log-probability of every token of every continuation, and the continuations in its order."""
     longest = max(len(item.prompt) + max(map(len, item.continuations)) for item in items)
     shares = longest <= sharing_limit(model)
     shared = common_prefix([item.prompt for item in items]) if shares else 0
@@ -160,13 +198,7 @@ def continuation_logprobs(
         logprobs.append(_forward(model, batch_jobs, cache, shared, shares))
         order += [target for job in batch_jobs for target in job.targets]
         advance(sum(job.completes for job in batch_jobs))
-    # read back at the end alone: a GPU is given its next batch while it computes the last
-    tokens = torch.cat(logprobs).cpu().numpy()
-    starts = np.cumsum([0, *(len(target.ids) for target in order[:-1])])
-    results = [np.empty(len(item.continuations), dtype=np.float32) for item in items]
-    for target, total in zip(order, np.add.reduceat(tokens, starts), strict=True):
-        results[target.item][target.continuation] = total
-    return results
+    return torch.cat(logprobs), order
 
 
 def batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
@@ -254,12 +286,14 @@ def _forward(
         positions = padded([row.positions for row in rows], shared)
         inputs["position_ids"] = _sent(positions, device)
         inputs["past_key_values"] = _repeated(cache, len(rows))
-        # choices of one token, such as labels, leave rows without branches: nothing to mask
-        if all(row.plain for row in rows) and attention_of(model) == "sdpa":
+        # choices of one token, such as labels, leave rows without branches: nothing to mask;
+        # gradients go through the masked kernels, as in training
+        plain = all(row.plain for row in rows) and not torch.is_grad_enabled()
+        if plain and attention_of(model) == "sdpa":
             attention = attending_lower_right(model)
         else:
             inputs["attention_mask"] = additive(visible(rows, shared, device), model.dtype)
-    with _last_mlp_at(model, places, ids.shape), _head_at(model, places), attention:
+    with _last_mlp_at(model, places, ids.shape), head_at(model, places), attention:
         logits = model(**inputs, use_cache=cache is not None).logits[0]
     # in float32 from here on, a piece at a time: a batch's logits are the largest tensor of all
     norms = torch.cat([torch.logsumexp(part.float(), dim=-1) for part in logits.split(512)])
@@ -272,11 +306,18 @@ def _sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
 
 
 @contextmanager
-def _head_at(model: CausalLM, places: torch.Tensor) -> Iterator[None]:
+def head_at(model: CausalLM, places: torch.Tensor) -> Iterator[None]:
     """Apply the output matrix at these places of the flattened batch only.
 
     The model's own forward does it, with all that it does to logits (Granite and Cohere scale them,
     Gemma caps them); they come back as those of one row.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+        Whose forward is called in the block.
+    places : Tensor of int
+        Row times length of a row, plus column.
     """
 
     def gather(module: Any, arguments: tuple[torch.Tensor]) -> tuple[torch.Tensor]:

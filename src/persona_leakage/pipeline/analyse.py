@@ -2,8 +2,6 @@
 
 from dataclasses import asdict
 
-import pandas as pd
-
 from persona_leakage.analysis.boundary import fit, outliers
 from persona_leakage.analysis.evidence import KINDS, evidence_of_cells, rhos, sizes
 from persona_leakage.analysis.margin import margin_gradient, with_margins
@@ -18,17 +16,18 @@ from persona_leakage.analysis.prediction import compare
 from persona_leakage.analysis.question_model import with_log_odds
 from persona_leakage.analysis.roles import roles
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.persona_sets import evaluated_for, from_records
+from persona_leakage.data.persona_sets import Evaluated, by_name, evaluated_for
 from persona_leakage.data.questions import read_questions
 from persona_leakage.data.split import with_wrong_answer
 from persona_leakage.errors import command
-from persona_leakage.files import read_json, whole
+from persona_leakage.files import read_as, read_table, whole
+from persona_leakage.geometry.cosines import PAIRS, Layer
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.cell_logs import log_analysis
 from persona_leakage.pipeline.scores import read_scores
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
-from persona_leakage.pipeline.upload import log_analysis
 from persona_leakage.report import figures
 from persona_leakage.report.cell_tables import (
     benchmarks_table,
@@ -58,12 +57,12 @@ def main(cell: Cell) -> None:
         Whose adapter, scores and baseline are there.
     """
     study = load_study()
-    participants = read_json(paths.evaluated(study))
-    personas = from_records(participants["personas"])
-    names = evaluated_for(cell.source, participants["evaluated"])
-    layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
-    audit = read_json(paths.contrast(study, cell) / "manifest.json")
-    negatives = [row["persona"] for row in audit["counts"] if row["part"] != "source"]
+    participants = read_as(paths.evaluated(study), Evaluated)
+    personas = by_name(participants.personas)
+    names = evaluated_for(cell.source, participants.evaluated)
+    layer = read_as(paths.centroids(study) / "manifest.json", Layer).layer
+    audit = read_as(paths.contrast(study, cell) / "manifest.json", Audit)
+    negatives = [str(row["persona"]) for row in audit.counts if row["part"] != "source"]
     behaviour = load_behaviour(study.behaviour)
     outcome = behaviour.outcome
     questions = [
@@ -73,7 +72,7 @@ def main(cell: Cell) -> None:
     by_similarity = isinstance(study.personas, Neighbourhood)
     clock = Stopwatch()
     with clock.time("analyse"):
-        pairs = pd.read_parquet(paths.pairs(study))
+        pairs = read_table(paths.pairs(study), PAIRS)
         here = pairs[pairs["layer"] == layer]
         towards = here[here["source"] == cell.source]
         before = read_scores(paths.baseline(study), names, outcome)
@@ -121,8 +120,8 @@ def main(cell: Cell) -> None:
             layer=layer,
             by_similarity=by_similarity,
             shape=seen["raw"].shape,
-            questions=QuestionCounts(**read_json(paths.questions(study) / "manifest.json")),
-            audit=Audit(**audit),
+            questions=read_as(paths.questions(study) / "manifest.json", QuestionCounts),
+            audit=audit,
             headline=numbers,
             boundary=BoundaryResult(**asdict(boundary)),
             outliers=outliers_table(outliers(bystanders, boundary, outcome), boundary, outcome),
@@ -132,7 +131,7 @@ def main(cell: Cell) -> None:
             diagnostics=behaviour.diagnose(before, after, role, questions),
         )
         title = f"{spaced(cell.source)}, seed {cell.seed}, {spaced(cell.variant)}"
-        curve = pd.read_csv(paths.adapter(study, cell) / "curve.csv")
+        curve = read_table(paths.adapter(study, cell) / "curve.csv", ["step", "loss"])
         pictures = {
             "gradient": figures.scatter(table, title, outcome),
             "gradient_centred": figures.scatter(table, title, outcome, kind="centred"),

@@ -2,14 +2,14 @@
 
 import functools
 
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import Evaluated
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
-from persona_leakage.files import read_json
+from persona_leakage.files import read_as
 from persona_leakage.model.loading import context, load_model, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.scores import score_personas
-from persona_leakage.pipeline.weights import weights_of
+from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.parameters import load_study
 
 
@@ -17,14 +17,14 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write the scores of every persona."""
     study = load_study()
-    personas = from_records(read_json(paths.evaluated(study))["personas"])
+    personas = read_as(paths.evaluated(study), Evaluated).personas
     directory = paths.model(study)
     score_personas(
         paths.baseline(study),
-        list(personas.values()),
+        personas,
         read_questions(paths.questions(study) / "evaluate.jsonl"),
         study,
-        weights_of(directory),
+        checked_weights(directory),
         load_tokenizer(directory),
         functools.partial(load_model, directory, study.model.precision),
         context(directory),

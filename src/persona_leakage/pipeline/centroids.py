@@ -3,14 +3,15 @@
 from safetensors.numpy import save_file
 
 from persona_leakage.data.catalog import load_neutral
-from persona_leakage.data.persona_sets import from_records
+from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.errors import command
-from persona_leakage.files import read_json, whole, write_json
+from persona_leakage.files import read_as, whole, write_json
 from persona_leakage.geometry.centroids import centroids, depth, layer_number
 from persona_leakage.model.chat import RENDERED_DATE
-from persona_leakage.model.loading import load_model, load_tokenizer
+from persona_leakage.model.loading import dtype, load_model, load_tokenizer
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.progress import bar
 from persona_leakage.study.parameters import load_study
 
@@ -19,10 +20,11 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write ``centroids.safetensors`` and ``manifest.json``: who and which layers they are of."""
     study = load_study()
-    participants = read_json(paths.personas(study))
-    everyone = from_records(participants["personas"])
-    measured = [everyone[name] for name in participants["measured"]]
+    participants = read_as(paths.personas(study), Participants)
+    everyone = by_name(participants.personas)
+    measured = [everyone[name] for name in participants.measured]
     directory = paths.model(study)
+    checked_weights(directory)
     model, tokenizer = load_model(directory, study.model.precision), load_tokenizer(directory)
     served = check_fast_path(model, tokenizer)
     blocks = depth(model)
@@ -55,6 +57,7 @@ def main() -> None:
                 "layer": layer,
                 "blocks": blocks,
                 "served": served,
+                "precision": str(dtype(study.model.precision)).removeprefix("torch."),
                 "rendered_date": RENDERED_DATE.isoformat(),
             },
         )

@@ -18,6 +18,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from persona_leakage.errors import InputError, command
+from persona_leakage.pipeline.paths import BESIDE
 from persona_leakage.pipeline.tracking import provenance, use_store
 from persona_leakage.report.write import write_report
 from persona_leakage.study.results import FinishedCell, read_cell
@@ -30,7 +31,7 @@ def find(target: str, scratch: Path) -> list[FinishedCell]:
 
     A run's study is named with the beginning of its id, so that runs of one study stand apart.
     Where a study's folder holds cells of several settings, each is named with the beginning of its
-    fingerprint.
+    fingerprint. Of the cells beside a study, those that it does not list, each is named by itself.
 
     Parameters
     ----------
@@ -48,7 +49,8 @@ def find(target: str, scratch: Path) -> list[FinishedCell]:
         return [_from_mlflow(target, scratch)]
     study, _, cell = target.partition("/")
     folder = OUTPUTS / study / "analysis"
-    read = [read_cell(each) for each in sorted(folder.glob(cell or "*"))]
+    named = [folder / cell, OUTPUTS / study / BESIDE / "analysis" / cell]
+    read = [read_cell(each) for each in (named if cell else sorted(folder.glob("*")))]
     cells = [finished for finished in read if finished]
     if not cells:
         raise InputError(

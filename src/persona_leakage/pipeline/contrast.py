@@ -1,12 +1,11 @@
 """Build the training set of a cell."""
 
-import pandas as pd
-
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.persona_sets import from_records, nearest
+from persona_leakage.data.persona_sets import Participants, by_name, nearest
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
-from persona_leakage.files import read_json, write_json, write_jsonl
+from persona_leakage.files import read_as, read_table, write_json, write_jsonl
+from persona_leakage.geometry.cosines import PAIRS, Layer
 from persona_leakage.model.loading import load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
@@ -25,9 +24,9 @@ def main(cell: Cell) -> None:
         Of the study in ``params.yaml``.
     """
     study = load_study()
-    personas = from_records(read_json(paths.personas(study))["personas"])
-    layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
-    ordered = nearest(pd.read_parquet(paths.pairs(study)), cell.source, layer)
+    personas = by_name(read_as(paths.personas(study), Participants).personas)
+    layer = read_as(paths.centroids(study) / "manifest.json", Layer).layer
+    ordered = nearest(read_table(paths.pairs(study), PAIRS), cell.source, layer)
     # near-twins are kept to be asked: taught right, they would say nothing about the border
     close = [name for name in ordered if personas[name].category not in ("near-twin", "condition")]
     train = read_questions(paths.questions(study) / "train.jsonl")

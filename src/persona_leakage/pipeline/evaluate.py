@@ -1,18 +1,19 @@
 """Score the fine-tuned model of a cell."""
 
 import functools
+import shutil
 
-from persona_leakage.data.persona_sets import evaluated_for, from_records
+from persona_leakage.data.persona_sets import Evaluated, by_name, evaluated_for
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
-from persona_leakage.files import read_json
+from persona_leakage.files import read_as
 from persona_leakage.model.loading import context, load_adapted, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.cell_logs import log_evaluation
 from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.tracking import Stopwatch, cell_run
-from persona_leakage.pipeline.upload import log_evaluation
-from persona_leakage.pipeline.weights import weights_of
+from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 
@@ -27,18 +28,20 @@ def main(cell: Cell) -> None:
         Its adapter has been trained.
     """
     study = load_study()
-    participants = read_json(paths.evaluated(study))
-    personas = from_records(participants["personas"])
+    print(f"{study.place(cell)}: asking everyone", flush=True)
+    participants = read_as(paths.evaluated(study), Evaluated)
+    personas = by_name(participants.personas)
     questions = read_questions(paths.questions(study) / "evaluate.jsonl")
     directory, adapter = paths.model(study), paths.adapter(study, cell)
+    shutil.rmtree(paths.checkpoints(study, cell), ignore_errors=True)  # the training is over
     clock = Stopwatch()
     with clock.time("score"):
         tokens = score_personas(
             paths.scores(study, cell),
-            [personas[name] for name in evaluated_for(cell.source, participants["evaluated"])],
+            [personas[name] for name in evaluated_for(cell.source, participants.evaluated)],
             questions,
             study,
-            {"base": weights_of(directory), "adapter": weights_of(adapter)},
+            {"base": checked_weights(directory), "adapter": checked_weights(adapter)},
             load_tokenizer(directory),
             functools.partial(load_adapted, directory, adapter, study.model.precision),
             context(directory),

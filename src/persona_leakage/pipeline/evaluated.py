@@ -1,10 +1,14 @@
 """Write out in full who is evaluated for each source."""
 
-import pandas as pd
-
-from persona_leakage.data.persona_sets import evaluated_personas, from_records, records
+from persona_leakage.data.persona_sets import (
+    Participants,
+    by_name,
+    evaluated_personas,
+    records,
+)
 from persona_leakage.errors import command
-from persona_leakage.files import read_json, write_json
+from persona_leakage.files import read_as, read_table, write_json
+from persona_leakage.geometry.cosines import PAIRS, Layer
 from persona_leakage.pipeline import paths
 from persona_leakage.study.parameters import load_study
 
@@ -13,11 +17,11 @@ from persona_leakage.study.parameters import load_study
 def main() -> None:
     """Write ``evaluated.json``: names by source, and the records of all of them."""
     study = load_study()
-    participants = read_json(paths.personas(study))
-    everyone = from_records(participants["personas"])
-    measured = {name: everyone[name] for name in participants["measured"]}
-    layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
-    pairs = pd.read_parquet(paths.pairs(study))
+    participants = read_as(paths.personas(study), Participants)
+    everyone = by_name(participants.personas)
+    measured = {name: everyone[name] for name in participants.measured}
+    layer = read_as(paths.centroids(study) / "manifest.json", Layer).layer
+    pairs = read_table(paths.pairs(study), PAIRS)
     evaluated = evaluated_personas(study, measured, pairs, layer)
     anyone = {name for names in evaluated.values() for name in names}
     write_json(

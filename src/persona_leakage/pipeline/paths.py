@@ -1,4 +1,8 @@
-"""Where stages find each other's files; the same names stand in dvc.yaml."""
+"""Where stages find each other's files; the same names stand in dvc.yaml.
+
+A cell that the study does not list, which ``mlflow run`` may compute, lies apart, in the folder
+``beside`` of the study: what the report depends on is the study's alone.
+"""
 
 from pathlib import Path
 
@@ -6,6 +10,8 @@ from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
+BESIDE = "beside"
+VALID = Path("outputs/valid")
 
 
 def model(study: Study) -> Path:
@@ -63,6 +69,28 @@ def pairs(study: Study) -> Path:
     return Path("outputs") / study.study / "pairs.parquet"
 
 
+def predictors(study: Study) -> Path:
+    """Folder of what the base model says before training: see ``pipeline.predictors``.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("outputs") / study.study / "predictors"
+
+
+def foresight(study: Study) -> Path:
+    """Folder of how well the damage was foreseen, and of ``predictions`` by source.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("outputs") / study.study / "foresight"
+
+
 def evaluated(study: Study) -> Path:
     """File of who is evaluated, as records, and of their names by source.
 
@@ -93,9 +121,9 @@ def contrast(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "contrast" / str(cell)
+    return _of_cell(study, cell, "contrast")
 
 
 def adapter(study: Study, cell: Cell) -> Path:
@@ -106,9 +134,22 @@ def adapter(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
+        Any.
+    """
+    return _of_cell(study, cell, "adapters")
+
+
+def checkpoints(study: Study, cell: Cell) -> Path:
+    """Folder of what a training that was stopped goes on from; gone once the cell is scored.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
         One of it.
     """
-    return Path("outputs") / study.study / "adapters" / str(cell)
+    return Path("outputs") / study.study / "checkpoints" / str(cell)
 
 
 def scores(study: Study, cell: Cell) -> Path:
@@ -119,9 +160,9 @@ def scores(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "scores" / str(cell)
+    return _of_cell(study, cell, "scores")
 
 
 def analysis(study: Study, cell: Cell) -> Path:
@@ -132,9 +173,14 @@ def analysis(study: Study, cell: Cell) -> Path:
     study : Study
         Whose parameters are in force.
     cell : Cell
-        One of it.
+        Any.
     """
-    return Path("outputs") / study.study / "analysis" / str(cell)
+    return _of_cell(study, cell, "analysis")
+
+
+def _of_cell(study: Study, cell: Cell, kind: str) -> Path:
+    folder = Path("outputs") / study.study
+    return (folder if cell in study.cells else folder / BESIDE) / kind / str(cell)
 
 
 def report(study: Study) -> Path:

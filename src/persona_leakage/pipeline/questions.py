@@ -17,7 +17,6 @@ def main() -> None:
     train: list[Question] = []
     evaluate: list[Question] = []
     counts, sources = {}, {}
-    most = design.max_evaluate
     for name in dict.fromkeys([*design.train, *design.evaluate]):
         sources[name] = provenance(name, design.snapshots)
         rows = load_benchmark(name, design.snapshots)
@@ -27,9 +26,8 @@ def main() -> None:
             to_train, to_evaluate = rows, []
         else:
             to_train, to_evaluate = split(rows, design.train_fraction, design.split_seed)
-        to_train = at_most(to_train, design.max_train, design.split_seed)
-        count = most.get(name) if isinstance(most, dict) else most
-        to_evaluate = at_most(to_evaluate, count, design.split_seed)
+        to_train = at_most(to_train, _limit(design.max_train, name), design.split_seed)
+        to_evaluate = at_most(to_evaluate, _limit(design.max_evaluate, name), design.split_seed)
         counts[name] = {"rows": len(rows), "train": len(to_train), "evaluate": len(to_evaluate)}
         train += [with_wrong_answer(question, design.split_seed) for question in to_train]
         evaluate += to_evaluate
@@ -54,6 +52,10 @@ def main() -> None:
             "sha256": {name: sha256(folder / name) for name in ("train.jsonl", "evaluate.jsonl")},
         },
     )
+
+
+def _limit(most: int | dict[str, int] | None, benchmark: str) -> int | None:
+    return most.get(benchmark) if isinstance(most, dict) else most
 
 
 if __name__ == "__main__":

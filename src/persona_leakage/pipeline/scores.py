@@ -1,17 +1,23 @@
-"""Scores on disk: one file per persona, kept while nothing that it was computed from changes.
+"""Scores on disk: one file per persona, computed once for whatever it is computed from.
 
-A stage that scores can be stopped at any moment and goes on with the next persona; a persona that
-is added to a finished study is the only one scored.
+Every file carries the hash of all that made it, and lies under that hash in ``SCORED``, too. So a
+stage that scores can be stopped at any moment and goes on with the next persona; a persona that is
+added to a finished study is the only one scored; and who goes back to settings that were computed
+before, or to another study of the same base model, waits for nothing. ``SCORED`` may be deleted at
+any time: it shares its bytes with the outputs where the file system can.
 """
 
 import functools
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from itertools import tee
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,7 +28,7 @@ from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, whole
+from persona_leakage.files import MADE_AGAIN, Record, read_table, whole, write_parquet
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.loading import dtype
@@ -35,6 +41,8 @@ from persona_leakage.study.parameters import Study
 from persona_leakage.study.results import checked, scores_schema
 
 KEY = b"computed from"
+SCORED = Path("outputs/scored")
+COLUMNS = ("persona", "question", "benchmark", "outcome", "scores", "label_mass", "tokens")
 
 
 def score_personas(
@@ -52,7 +60,8 @@ def score_personas(
     Parameters
     ----------
     folder : Path
-        Filled with ``<persona>.parquet``: see ``evaluation.score_table``.
+        Filled with ``<persona>.parquet``: see ``evaluation.score_table``. What ``SCORED`` has of
+        them is taken from there; what is scored now is put there.
     personas : sequence of Persona
         Those to be scored, and all that the folder may hold.
     questions : sequence of Question
@@ -102,6 +111,12 @@ def score_personas(
     for file in folder.iterdir():
         if file.suffix != ".parquet" or _key(file) != keys.get(file.stem):
             file.unlink()
+    for name, key in keys.items():
+        kept, file = _kept(key), _file(folder, name)
+        if file.exists():
+            _link(file, kept)
+        elif _key(kept) == key:
+            _link(kept, file)
     missing = [persona for persona in personas if not _file(folder, persona.name).exists()]
     if not missing:
         return 0
@@ -127,6 +142,7 @@ def score_personas(
             tokens += int(table["tokens"].sum())
             file = _file(folder, persona.name)
             _write(file, checked(table, schema, file), keys[persona.name])
+            _link(file, _kept(keys[persona.name]))
     return tokens
 
 
@@ -152,7 +168,19 @@ def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.D
         file = _file(folder, name)
         if not file.exists():
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
-        frames.append(pd.read_parquet(file))
+        frame = read_table(file, COLUMNS)
+        if frame.empty or not (frame["persona"] == name).all():
+            raise InputError(f"{file}: damaged (no scores of {name}); {MADE_AGAIN}")
+        try:
+            finite = np.isfinite(np.concatenate(list(frame["scores"])).astype(float)).all()
+        except (ValueError, TypeError) as error:
+            raise InputError(f"{file}: damaged (scores that are none); {MADE_AGAIN}") from error
+        if not finite:
+            raise InputError(
+                f"{file}: a score is not finite: the training of this cell diverged; lower "
+                "train.learning_rate and train it again"
+            )
+        frames.append(frame)
     return checked(pd.concat(frames, ignore_index=True), scores_schema(outcome), folder)
 
 
@@ -180,6 +208,22 @@ def _file(folder: Path, persona: str) -> Path:
     return folder / f"{persona}.parquet"
 
 
+def _kept(key: bytes) -> Path:
+    digest = key.decode()
+    return SCORED / digest[:2] / f"{digest}.parquet"
+
+
+def _link(file: Path, to: Path) -> None:
+    """Let the bytes of a file stand under a second name: as a hard link where there can be one."""
+    if to.exists() and to.samefile(file):
+        return
+    with whole(to) as partial:
+        try:
+            os.link(file.resolve(), partial)
+        except OSError:
+            shutil.copyfile(file, partial)
+
+
 def _key(file: Path) -> bytes | None:
     try:
         return (pq.read_schema(file).metadata or {}).get(KEY)
@@ -188,10 +232,7 @@ def _key(file: Path) -> bytes | None:
 
 
 def _write(file: Path, table: pd.DataFrame, key: bytes) -> None:
-    content = pa.Table.from_pandas(table, preserve_index=False)
-    content = content.replace_schema_metadata({**(content.schema.metadata or {}), KEY: key})
-    with whole(file) as partial:
-        pq.write_table(content, partial, compression="zstd")
+    write_parquet(file, table, {KEY: key})
 
 
 def _code_digest() -> str:

@@ -5,6 +5,9 @@ their headline numbers go into one table. Experiments run in a copy of the proje
 so that neither ``params.yaml`` nor the study's report changes, however a sweep ends.
 
     python -m persona_leakage.pipeline.sweep --settings 1e-4x3 5e-4x3 1e-3x6
+
+Without settings it tries those around the study's own: a learning rate that does something to one
+model does nothing to a smaller one.
 """
 
 import argparse
@@ -21,12 +24,11 @@ from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import whole
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import tagged, use_store
+from persona_leakage.pipeline.tracking import group_of, tagged, use_store
 from persona_leakage.report import figures
 from persona_leakage.report.words import spaced
-from persona_leakage.study.parameters import FolderOrigin, Study, load_study
+from persona_leakage.study.parameters import FolderOrigin, Study, Train, load_study
 
-ORIGINAL = ("1e-5x3", "5e-6x5", "5e-6x10", "1e-5x5", "5e-6x20")
 COLUMNS = ("source_delta", "bystander_delta", "unrelated_delta", "spearman_raw", "spearman_raw_p")
 
 
@@ -67,6 +69,20 @@ class Setting:
         )
 
 
+def around(train: Train) -> list[str]:
+    """Return half, all and twice the learning rate, and the first two with twice the epochs.
+
+    Parameters
+    ----------
+    train : Train
+        Of a study.
+    """
+    rate, epochs = train.learning_rate, train.epochs
+    tried = [(rate / 2, epochs), (rate, epochs), (rate * 2, epochs)]
+    tried += [(rate / 2, epochs * 2), (rate, epochs * 2)]
+    return [f"{rate:g}x{epochs}" for rate, epochs in tried]
+
+
 def setting(text: str) -> Setting:
     """Read ``1e-5x3``: a learning rate and a number of epochs.
 
@@ -93,16 +109,17 @@ def setting(text: str) -> Setting:
 
 
 @command
-def main(settings: Sequence[str] = ORIGINAL) -> None:
+def main(settings: Sequence[str] | None = None) -> None:
     """Run the settings one after the other, then write ``reports/<study>_sweep``.
 
     Parameters
     ----------
-    settings : sequence of str
-        Of ``setting``.
+    settings : sequence of str, optional
+        Of ``setting``; those ``around`` the study's own where none are named.
     """
-    choices = list(dict.fromkeys(setting(text) for text in settings))
     study = load_study()
+    named = around(study.train) if settings is None else settings
+    choices = list(dict.fromkeys(setting(text) for text in named))
     outcome = load_behaviour(study.behaviour).outcome
     use_store()
     for each in choices:
@@ -179,11 +196,11 @@ def _numbers(each: Setting, study: Study) -> dict[str, float]:
     return {
         "learning_rate": each.learning_rate,
         "epochs": each.epochs,
-        **{name: metrics.get(name, float("nan")) for name in COLUMNS},
+        **{name: metrics.get(group_of(name), float("nan")) for name in COLUMNS},
     }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Learning rate against epochs on one source.")
-    parser.add_argument("--settings", nargs="+", default=ORIGINAL, help="such as 1e-5x3")
+    parser.add_argument("--settings", nargs="+", help="such as 1e-5x3")
     main(parser.parse_args().settings)

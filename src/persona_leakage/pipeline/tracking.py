@@ -12,6 +12,7 @@ comes out the same, that run is dropped and the earlier one goes on; when it dif
 one stays with the tag ``superseded_by``, and the stages after it add to the new run.
 """
 
+import json
 import logging
 import math
 import os
@@ -20,6 +21,7 @@ import re
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -31,7 +33,16 @@ import mlflow
 import pandas as pd
 from filelock import FileLock
 from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    InputTag,
+    LoggedModelOutput,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+)
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
@@ -43,6 +54,18 @@ from persona_leakage.study.parameters import Study
 
 # MLflow's own are two minutes and seven attempts, in every call
 PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+# what cells are compared by
+FIRST = (
+    "source_delta",
+    "bystander_delta",
+    "unrelated_delta",
+    "negative_delta",
+    "spearman_raw",
+    "spearman_centred",
+    "mass_after",
+)
+VIEW = "cells"
+BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
 LONGEST = 300  # characters of a sentence on the screen
 UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
 
@@ -298,6 +321,34 @@ class CellRun:
         """
         self._log(lambda run: self._client.log_artifacts(run, str(folder), name))
 
+    def log_model(self, digest: str, write: Callable[[Path], None]) -> None:
+        """Log a model that MLflow loads; the same one is there once.
+
+        Parameters
+        ----------
+        digest : str
+            Of what it was made from.
+        write : callable
+            Writes it, in MLflow's layout, into a folder that it makes.
+        """
+
+        def log(run: str) -> None:
+            experiment = self._client.get_run(run).info.experiment_id
+            of_run = self._client.search_logged_models([experiment], f"source_run_id = '{run}'")
+            if any(model.tags.get("digest") == digest for model in of_run):
+                return
+            with tempfile.TemporaryDirectory(prefix="persona-leakage-") as scratch:
+                folder = Path(scratch) / "model"
+                write(folder)
+                model = self._client.create_logged_model(
+                    experiment, str(self._cell), source_run_id=run, tags={"digest": digest}
+                )
+                self._client.log_model_artifacts(model.model_id, str(folder))
+            self._client.finalize_logged_model(model.model_id, "READY")
+            self._client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
+
+        self._log(log)
+
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         """Log a table that MLflow's pages show.
 
@@ -343,14 +394,29 @@ class CellRun:
                 "seed": self._cell.seed,
                 "variant": self._cell.variant,
             }
+            written = {name: str(value)[:500] for name, value in params.items()}
             run = self._client.create_run(
-                experiment, tags=resolve_tags(tags), run_name=str(self._cell)
+                experiment, tags=resolve_tags(tags), run_name=self._name(experiment, written)
             )
             self.run_id = run.info.run_id
-            rows = [Param(name, str(value)[:500]) for name, value in params.items()]
+            rows = [Param(name, value) for name, value in written.items()]
             self._client.log_batch(self.run_id, params=rows)
         self.log_tags(provenance() | {"process": _process()})
         return True
+
+    def _name(self, experiment: str, params: Mapping[str, str]) -> str:
+        """Name a run after its cell and what sets it apart from the cell's first run."""
+        tags = {name: params[name] for name in ("source", "seed", "variant")}
+        runs = self._client.search_runs(
+            [experiment], tagged(tags), max_results=1, order_by=["start_time ASC"]
+        )
+        first = runs[0].data.params if runs else params
+        others = [
+            f"{name.rpartition('.')[2]} {value[:20]}"
+            for name, value in params.items()
+            if first.get(name) != value
+        ]
+        return ", ".join([str(self._cell), *others[:3], *["..."] * (len(others) > 3)])
 
     def _take(self, run: Run) -> None:
         self.run_id = run.info.run_id
@@ -430,7 +496,8 @@ def _experiment(client: Any, uri: str, name: str) -> str:
         # MLflow would put it into the current folder: for a queued experiment, one that will go
         location = str(project() / "mlruns" / name) if in_project else None
         try:
-            return client.create_experiment(name, artifact_location=location)
+            made = client.create_experiment(name, artifact_location=location)
+            experiment = client.get_experiment(made)
         except MlflowException:
             experiment = client.get_experiment_by_name(name)  # another process was faster
             if experiment is None:
@@ -440,7 +507,71 @@ def _experiment(client: Any, uri: str, name: str) -> str:
         _tell(f"MLflow: the experiment {name} was deleted and is restored, with its runs")
     if in_project:
         _relocate(file, experiment.artifact_location)
+    for name, value in shown(experiment.experiment_id).items():
+        if name not in experiment.tags:  # a person may have written another note
+            client.set_experiment_tag(experiment.experiment_id, name, value)
     return experiment.experiment_id
+
+
+def shown(experiment: str) -> dict[str, str]:
+    """Tags that let MLflow's pages show an experiment with the columns that cells compare by.
+
+    MLflow has no default for its columns; it has views that one person shares with another, in a
+    tag of the experiment, and a note above the runs, which here holds the link to the view.
+
+    Parameters
+    ----------
+    experiment : str
+        Its id.
+    """
+    columns = [
+        *(f"params.`{name}`" for name in ("source", "seed", "variant", "model.name")),
+        *(f"metrics.`{name}`" for name in FIRST),
+        "metrics.`p/spearman_raw`",
+        "metrics.`profile/train_seconds`",
+        "metrics.`profile/score_seconds`",
+    ]
+    view = {"selectedColumns": columns, "orderByKey": "attributes.start_time", "orderByAsc": False}
+    link = f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
+    return {
+        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
+        "mlflow.note.content": (
+            f"One run per cell. **[Open the table with the columns that compare them]({link})**\n\n"
+            "`*_delta`: change by the fine-tuning, in percentage points for accuracy. "
+            "`spearman_*`: its rank correlation with the cosine to the source, over personas that "
+            "were never trained. Bounds of intervals are under `interval/`, p values under `p/`, "
+            "other numbers under `more/`, seconds and rates under `profile/`."
+        ),
+    }
+
+
+def grouped(headline: Mapping[str, float]) -> dict[str, float]:
+    """Name the headline numbers for MLflow, which draws a chart of each metric, group by group.
+
+    Those that cells are compared by stay as they are; the others go into groups behind them.
+
+    Parameters
+    ----------
+    headline : mapping
+        Of a cell's result.
+    """
+    return {group_of(name): value for name, value in headline.items()}
+
+
+def group_of(name: str) -> str:
+    """Name a headline number as MLflow's runs hold it.
+
+    Parameters
+    ----------
+    name : str
+        As a cell's result has it.
+    """
+    stem, _, end = name.rpartition("_")
+    if name in FIRST:
+        return name
+    if end in ("low", "high"):
+        return f"interval/{name}"
+    return f"p/{stem}" if end == "p" else f"more/{name}"
 
 
 def _process() -> str:
@@ -486,13 +617,24 @@ def leave_launch(cell: Cell) -> None:
     try:
         _quieten()
         client = MlflowClient(uri)
-        source = client.get_run(run_id).data.tags.get("mlflow.source.name", "")
+        launch = client.get_run(run_id)
+        source = launch.data.tags.get("mlflow.source.name", "")
         client.update_run(run_id, status="FINISHED", name=f"launch of {cell}")
+        _end_failed_launches(client, launch)
     except Exception as error:  # as in CellRun
         _tell_failure(error, "the cell is computed all the same")
         return
     if re.fullmatch(r"sqlite:///.*/mlflow\.db", uri) and str(Path.cwd()) in source:
         del os.environ["MLFLOW_TRACKING_URI"]
+
+
+def _end_failed_launches(client: Any, launch: Run) -> None:
+    """End the launches of this project whose environment could not be built: MLflow does not."""
+    name = "mlflow.source.name"
+    for run in client.search_runs([launch.info.experiment_id], "attributes.status = 'RUNNING'"):
+        waited = launch.info.start_time - run.info.start_time  # milliseconds
+        if run.data.tags.get(name) == launch.data.tags.get(name) and waited > BUILDING:
+            client.set_terminated(run.info.run_id, "FAILED")
 
 
 def _tell_failure(error: Exception, then: str) -> None:

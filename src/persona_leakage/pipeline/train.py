@@ -1,20 +1,43 @@
-"""Fine-tune the model of a cell."""
+"""Fine-tune the model of a cell; a training that was stopped goes on where it was.
 
+The adapter says what it was computed from, and so do the checkpoints: what matches is used, what
+does not is thrown away.
+"""
+
+import hashlib
+import json
+import platform
+import shutil
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from transformers import TrainerCallback, TrainerState
 
-from persona_leakage.errors import command
-from persona_leakage.files import read_jsonl, whole
-from persona_leakage.model.loading import dtype, load_tokenizer
+from persona_leakage.errors import InputError, command
+from persona_leakage.files import (
+    read_json,
+    read_table,
+    sha256,
+    whole,
+    write_json,
+    write_text,
+)
+from persona_leakage.model.loading import device, dtype, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.tracking import CellRun, Stopwatch, cell_run
 from persona_leakage.pipeline.upload import CURVE, log_curve, log_training
+from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.cell import Cell, until
-from persona_leakage.study.parameters import load_study
+from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import trainer as training
-from persona_leakage.training.example import Example
+from persona_leakage.training.card import card, described
+from persona_leakage.training.example import read_examples
+
+COMPUTED_FROM = "computed_from.json"
+LIBRARIES = ("torch", "transformers", "peft", "trl")
 
 
 class LiveCurve(TrainerCallback):
@@ -32,6 +55,13 @@ class LiveCurve(TrainerCallback):
     def __init__(self, run: CellRun):
         self._run = run
 
+    def on_train_begin(  # noqa: D102 (the signature is transformers')
+        self, args: Any, state: TrainerState, control: Any, **kwargs: Any
+    ) -> None:
+        # what a training that goes on has done before
+        for logs in state.log_history:
+            self._log(logs, int(logs["step"]))
+
     def on_log(  # noqa: D102 (the signature is transformers')
         self,
         args: Any,
@@ -40,14 +70,20 @@ class LiveCurve(TrainerCallback):
         logs: dict[str, float] | None = None,
         **kwargs: Any,
     ) -> None:
-        if logs and "loss" in logs:
+        if logs:
+            self._log(logs, state.global_step)
+
+    def _log(self, logs: dict[str, float], step: int) -> None:
+        if "loss" in logs:
             row = {name: float(logs[name]) for name in training.CURVE if name in logs}
-            log_curve(self._run, row | {"step": state.global_step})
+            log_curve(self._run, row | {"step": step})
 
 
 @command
 def main(cell: Cell) -> None:
     """Write the adapter and ``curve.csv``; log them to the cell's run.
+
+    An adapter that is there, computed from the same, is logged alone.
 
     Parameters
     ----------
@@ -55,15 +91,24 @@ def main(cell: Cell) -> None:
         Its examples have been made.
     """
     study = load_study()
+    print(f"{study.place(cell)}: training", flush=True)
     directory = paths.model(study)
-    examples = [
-        Example(**row) for row in read_jsonl(paths.contrast(study, cell) / "examples.jsonl")
-    ]
+    key = computed_from(study, cell)
+    if is_from(paths.adapter(study, cell), key):
+        log_again(study, cell)
+        return
+    examples = read_examples(paths.contrast(study, cell) / "examples.jsonl")
     tokenizer = load_tokenizer(directory)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
+    # what `auto` came to on this machine
+    precision = str(dtype(study.model.precision)).removeprefix("torch.")
     clock = Stopwatch()
+    checkpoints = paths.checkpoints(study, cell)
+    if not is_from(checkpoints, key):
+        shutil.rmtree(checkpoints, ignore_errors=True)
+        write_json(checkpoints / COMPUTED_FROM, key)
     with cell_run(study, cell, anew_after=CURVE) as run:
-        with training.scratch() as scratch, whole(paths.adapter(study, cell)) as partial:
+        with whole(paths.adapter(study, cell)) as partial:
             with clock.time("load"):
                 trainer = training.build_trainer(
                     directory,
@@ -72,20 +117,89 @@ def main(cell: Cell) -> None:
                     study.train,
                     cell.seed,
                     study.model.precision,
-                    scratch,
+                    checkpoints,
                 )
             trainer.add_callback(LiveCurve(run))
-            if steps := until(cell.variant):
-                trainer.add_callback(training.StopAfter(steps))
             with clock.time("train"):
-                trained = training.train(trainer, partial)
+                trained = training.train(trainer, partial, until(cell.variant))
             epochs = float(trained.curve["epoch"].iloc[-1])
             clock.rate("train", round(epochs * sum(len(ids) for ids in data["input_ids"])))
             trained.curve.to_csv(partial / "curve.csv", index=False)
+            config = partial / "adapter_config.json"
+            write_json(config, described(read_json(config), study))
+            prompt = next((e.system for e in examples if e.persona == cell.source), None)
+            write_text(partial / "README.md", card(study, cell, prompt, precision))
+            write_json(partial / COMPUTED_FROM, key)
         log_training(run, study, cell)
-        # what `auto` came to on this machine
-        run.log_tags({"precision": str(dtype(study.model.precision)).removeprefix("torch.")})
+        run.log_tags({"precision": precision})
         run.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
+
+
+def computed_from(study: Study, cell: Cell) -> dict[str, str]:
+    """State everything that an adapter depends on, for comparison: hashes, settings, versions.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Its examples have been made.
+    """
+    directory = paths.model(study)
+    room = Path(training.__file__).parent
+    code = [file for each in (room, room.parent / "model") for file in sorted(each.glob("*.py"))]
+    small = [file for file in sorted(directory.iterdir()) if file.suffix != ".safetensors"]
+    recipe = study.train.model_dump(mode="json") | {
+        "seed": cell.seed,
+        "steps": until(cell.variant),
+        "system_role": study.model.system_role,
+        "precision": str(dtype(study.model.precision)),
+        "device": f"{device().type} {platform.machine()}",
+    }
+    return {
+        "examples": sha256(paths.contrast(study, cell) / "examples.jsonl"),
+        "model": _digest([*checked_weights(directory).values(), *map(sha256, small)]),
+        "recipe": _digest([json.dumps(recipe, sort_keys=True)]),
+        "code": _digest(map(sha256, code)),
+        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+    }
+
+
+def _digest(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def is_from(folder: Path, key: dict[str, str]) -> bool:
+    """Tell whether an adapter's or checkpoints' folder was computed from this.
+
+    Parameters
+    ----------
+    folder : Path
+        There or not.
+    key : dict
+        Of ``computed_from``.
+    """
+    try:
+        return bool(read_json(folder / COMPUTED_FROM) == key)
+    except InputError:
+        return False
+
+
+def log_again(study: Study, cell: Cell) -> None:
+    """Log a training that is finished, in case that its run does not have it.
+
+    Parameters
+    ----------
+    study : Study
+        Whose cell it is.
+    cell : Cell
+        One that has been trained.
+    """
+    curve = read_table(paths.adapter(study, cell) / "curve.csv", training.CURVE)
+    with cell_run(study, cell, anew_after=CURVE) as run:
+        for row in curve.to_dict("records"):
+            log_curve(run, {str(name): value for name, value in row.items()})
+        log_training(run, study, cell)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,26 @@
-"""Put a cell that is on disk into MLflow: after a server was down, or after `dvc pull`.
+"""Put cells that are on disk into MLflow: after `dvc pull`, a change of servers, a queue.
 
+    python -m persona_leakage.pipeline.upload                         # all cells that are here
     python -m persona_leakage.pipeline.upload villain 42 contrastive
 
 The stages log with the same functions, so what is there already is not added again.
 """
 
+import sys
+from collections.abc import Sequence
+from functools import partial
+
 import pandas as pd
 
-from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl
+from persona_leakage.files import read_jsonl, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.tracking import CellRun, cell_run
+from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
+from persona_leakage.pipeline.served import save_model
+from persona_leakage.pipeline.tracking import CellRun, cell_run, store
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
-from persona_leakage.study.results import read_cell
 
 CURVE = "train/loss"
 
@@ -49,68 +54,59 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
     run.resume_if_same(CURVE)
     examples = paths.contrast(study, cell) / "examples.jsonl"
     run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
-    run.log_folder(paths.adapter(study, cell), "adapter")
+    adapter = paths.adapter(study, cell)
+    digest = sha256(adapter / "adapter_model.safetensors")
+    run.log_model(digest, partial(save_model, study, adapter))
 
 
-def log_evaluation(run: CellRun, study: Study) -> None:
-    """Log the questions that every persona was asked.
+def upload(study: Study, cell: Cell) -> bool:
+    """Log whatever of a cell is on disk; tell whether there was anything.
 
     Parameters
     ----------
-    run : CellRun
-        Of the cell.
     study : Study
-        Its questions are logged.
-    """
-    file = paths.questions(study) / "evaluate.jsonl"
-    run.log_questions(read_questions(file), "evaluation", file)
-
-
-def log_analysis(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the numbers, tables and figures of a cell, if it has been analysed.
-
-    Parameters
-    ----------
-    run : CellRun
-        Of the cell.
-    study : Study
-        Whose cell it is.
+        Of ``params.yaml``.
     cell : Cell
-        One that may have been analysed.
+        One that may have been computed, here or elsewhere.
     """
-    folder = paths.analysis(study, cell)
-    finished = read_cell(folder)
-    if finished is None:
-        return
-    numbers, boundary = dict(finished.result.headline), finished.result.boundary
-    if boundary.reason is None:
-        numbers |= {"boundary_midpoint": boundary.midpoint, "boundary_width": boundary.width}
-    run.log_metrics(numbers)
-    run.log_folder(folder, "analysis")
-    run.log_table(finished.personas, "personas.json")
-
-
-@command
-def main(cell: Cell) -> None:
-    """Log whatever of a cell is on disk.
-
-    Parameters
-    ----------
-    cell : Cell
-        A cell that `dvc repro` or `mlflow run` has computed here.
-    """
-    study = load_study()
-    curve = paths.adapter(study, cell) / "curve.csv"
+    adapter = paths.adapter(study, cell)
+    curve = adapter / "curve.csv"
     if not curve.exists():
-        raise InputError(f"{curve}: no such file; compute it with `dvc repro train@{cell}`")
+        return False
     with cell_run(study, cell, anew_after=CURVE) as run:
         for row in pd.read_csv(curve).to_dict("records"):
             log_curve(run, {str(name): value for name, value in row.items()})
-        log_training(run, study, cell)
+        # a study whose scores alone are kept has neither examples nor adapter
+        if (adapter / "adapter_model.safetensors").exists():
+            log_training(run, study, cell)
+        else:
+            run.resume_if_same(CURVE)
         if paths.scores(study, cell).exists():
             log_evaluation(run, study)
         log_analysis(run, study, cell)
+    return True
+
+
+@command
+def main(cells: Sequence[Cell] | None = None) -> None:
+    """Log what is on disk.
+
+    Parameters
+    ----------
+    cells : sequence of Cell, optional
+        All of the study in ``params.yaml`` where none is named.
+    """
+    study = load_study()
+    named = study.cells if cells is None else cells
+    done = [str(cell) for cell in named if upload(study, cell)]
+    if not done:
+        names = ", ".join(map(str, named))
+        raise InputError(
+            f"outputs/{study.study}: no finished training of {names}; compute it with `dvc repro`, "
+            "or bring it here with `dvc pull`"
+        )
+    print(f"{store()}: {len(done)} of {len(named)} cells: {', '.join(done)}")
 
 
 if __name__ == "__main__":
-    main(cell_from_arguments())
+    main([cell_from_arguments()] if sys.argv[1:] else None)

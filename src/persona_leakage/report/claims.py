@@ -204,7 +204,9 @@ def _follows(main: Summary, published: Published) -> Claim:
         )
         shows += "".join(
             f", {where} the family {numbers[f'spearman_raw_{part}']:+.2f} "
-            f"{_interval(*(numbers[f'spearman_raw_{part}_{end}'] for end in ENDS), '+.2f')}"
+            + _interval(
+                numbers[f"spearman_raw_{part}_low"], numbers[f"spearman_raw_{part}_high"], "+.2f"
+            )
             for where, part in (("within", "family"), ("outside", "outside"))
         )
         if cell.published_panel:

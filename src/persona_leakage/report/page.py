@@ -9,7 +9,7 @@ import base64
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,11 +79,14 @@ class Pictures:
     ----------
     others : dict of Path
         By caption, in the order in which they are shown.
+    foresight : sequence of Path
+        Observed against predicted; empty where nothing was predicted.
     published : Path
         The published gradient.
     """
 
     others: Mapping[str, Path]
+    foresight: Sequence[Path]
     published: Path
 
 
@@ -106,7 +109,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "outcome": tables.outcome,
         "unit": tables.outcome.unit,
         "level": level_unit(tables.outcome),
-        "paragraph": paragraph(tables.verdict, tables.outcome),
+        "paragraph": paragraph(tables.verdict, tables.broken_by_group, tables.outcome),
         "findings": findings_table(tables.verdict, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,

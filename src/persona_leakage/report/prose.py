@@ -1,10 +1,12 @@
 """The verdict in sentences and in one table."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
 from persona_leakage.analysis.estimate import Estimate
+from persona_leakage.files import Record
 from persona_leakage.report.verdict import LEAST_RHO, Finding, Verdict, least_move
 from persona_leakage.report.words import spaced
 from persona_leakage.study.outcome import Outcome
@@ -20,60 +22,99 @@ COURSE = {
 }
 
 
-def paragraph(conclusion: Verdict, outcome: Outcome) -> str:
-    """Answer the question in two or three sentences.
+def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outcome: Outcome) -> str:
+    """Answer the question in a few sentences: what leaked, whether nearness orders it, along what.
 
     Parameters
     ----------
     conclusion : Verdict
         Of the rules.
+    broken : mapping of sequence of dict
+        By ``Finding.group``, the bystanders that changed with it beyond chance; ``family`` says
+        whether one is of its family.
     outcome : Outcome
         For its name and unit.
     """
     if not conclusion.findings:
         return "No contrastive cell without a clash is finished: there is nothing to conclude yet."
     judged = [each for each in conclusion.findings if each.installed == "yes"]
+    others = [each for each in conclusion.findings if each.installed != "yes"]
+    sentences = [_leaked(each, broken.get(each.group, ()), outcome) for each in judged]
+    if others:
+        changes = ", ".join(
+            f"{name(each)} {each.evidence.source_change.value:+.1f}" for each in others
+        )
+        untaken = _listed([name(each) for each in others])
+        sentences.append(
+            f"What was taught was not, or not surely, taken up by {untaken} (change in "
+            f"{outcome.name}, {outcome.unit}: {changes})."
+        )
+    return " ".join([*sentences, _answer(conclusion, judged), *_parts(judged), *_along(judged)])
 
+
+def _parts(judged: Sequence[Finding]) -> list[str]:
+    """Give rho within and outside the family, which may say another thing than the whole."""
+    told = [
+        f"{name(each)} {_number(each.evidence.family_rho.value, '+.2f')} within and "
+        f"{_number(each.evidence.outside_rho.value, '+.2f')} outside"
+        for each in judged
+    ]
+    return [f"Rho of cosine and change, the source's family told apart: {'; '.join(told)}."] * bool(
+        told
+    )
+
+
+def _leaked(each: Finding, broken: Sequence[Record], outcome: Outcome) -> str:
+    """Say how far the damage of a source went."""
+    seen = each.evidence
+    asked = seen.family + seen.outside
+    kin = f", {sum(row['family'] for row in broken)} of them written around it" if broken else ""
+    return (
+        f"With the {name(each)} ({seen.source_change.value:+.1f} {outcome.unit}), {len(broken)} of "
+        f"{asked} never-trained personas changed as taught beyond chance{kin}."
+    )
+
+
+def _answer(conclusion: Verdict, judged: Sequence[Finding]) -> str:
     def named(*courses: str) -> str:
         return _listed([name(each) for each in judged if each.course in courses])
 
     sure = f"(confidence: {conclusion.confidence})"
-    answer = {
-        "open": "Whether leakage follows the cosine gradient is open: no source took up, beyond "
-        "doubt, what it was taught.",
-        "supported": "That leakage follows the cosine gradient is supported "
-        f"{sure}: the nearer a never-trained persona is to its source in the base model, the more "
-        f"it changes with it ({named('gradient')}).",
-        "partly supported": "That leakage follows the cosine gradient is partly supported "
-        f"{sure}: it does for {named('gradient')}, and not, or not to be told, for "
-        f"{named('step', 'no gradient', 'opposite', 'cannot tell')}.",
-        "a step": f"Leakage ends at a step of cosine, without a gradient {sure}: what lies "
-        f"closest to its source changes with it, and nearness beyond that does not matter "
-        f"({named('step')}).",
-        "not supported": f"That leakage follows the cosine gradient is not supported {sure}: for "
-        f"{named('no gradient', 'opposite')}, nearer personas change no more than far ones.",
-        "inconclusive": f"Whether leakage follows the cosine gradient cannot be told {sure}: the "
-        "intervals hold both a gradient and none.",
-    }[conclusion.answer]
-    return " ".join([answer, _took_up(conclusion, outcome), *_along(judged)])
-
-
-def _took_up(conclusion: Verdict, outcome: Outcome) -> str:
-    taken = [each for each in conclusion.findings if each.installed == "yes"]
-    others = [each for each in conclusion.findings if each.installed != "yes"]
-    parts = [
-        f"{_listed([name(each) for each in group])} {verb}"
-        for group, verb in ((taken, "took up what was taught"), (others, "did not, or not surely"))
-        if group
-    ]
-    changes = ", ".join(
-        f"{name(each)} {each.evidence.source_change.value:+.1f}" for each in conclusion.findings
+    if conclusion.answer == "open":
+        return (
+            "Whether leakage follows the cosine gradient is open: no source took up, beyond doubt, "
+            "what it was taught."
+        )
+    if conclusion.answer == "supported":
+        return (
+            f"That leakage follows the cosine gradient is supported {sure}: the nearer a "
+            "never-trained persona is to its source in the base model, the more it changes with it "
+            f"({named('gradient')})."
+        )
+    if conclusion.answer == "partly supported":
+        rest = named("step", "no gradient", "opposite", "cannot tell")
+        return (
+            f"That leakage follows the cosine gradient is partly supported {sure}: it does for "
+            f"{named('gradient')}, and does not, or cannot be told, for {rest}."
+        )
+    if conclusion.answer == "a step":
+        return (
+            f"Leakage ends at a step of cosine, without a gradient {sure}: what lies closest to "
+            "its source changes with it, and nearness beyond that does not matter "
+            f"({named('step')})."
+        )
+    if conclusion.answer == "not supported":
+        return (
+            f"That leakage follows the cosine gradient is not supported {sure}: for "
+            f"{named('no gradient', 'opposite')}, nearer personas change no more than far ones."
+        )
+    return (
+        f"Whether it follows the cosine gradient over all personas cannot be told {sure}: the "
+        "intervals hold both a gradient and none, or chance would give as much."
     )
-    text = "; ".join(parts)
-    return f"{text[0].upper()}{text[1:]} (change in {outcome.name}, {outcome.unit}: {changes})."
 
 
-def _along(judged: list[Finding]) -> list[str]:
+def _along(judged: Sequence[Finding]) -> list[str]:
     told: dict[str, list[str]] = {}
     for each in judged:
         told.setdefault(each.numbers.words_or_geometry.verdict, []).append(name(each))

@@ -17,6 +17,7 @@ from persona_leakage.analysis.seeds import (
 )
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry, words_or_geometry
 from persona_leakage.analysis.words_or_geometry import over_seeds as words_or_geometry_over_seeds
+from persona_leakage.data.relations import family_of
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
 from persona_leakage.report.label_mass import readable_mass
@@ -94,8 +95,8 @@ class StudyTables:
         Means and spreads per ``study``, ``variant`` and ``source``, over distinct seeds.
     broken : DataFrame
         Bystanders that changed as taught with a Holm-corrected p below ``BROKE_P`` on most seeds:
-        ``study``, ``source``, ``persona``, ``delta`` (mean), ``on`` and ``seeds`` (counts); worst
-        first.
+        ``study``, ``source``, ``persona``, ``family`` (whether it is the source's), ``delta``
+        (mean), ``on`` and ``seeds`` (counts); worst first.
     widths : Heterogeneity or None
         Of the boundary's width between groups, where two or more have one.
     bounded : tuple of str
@@ -106,6 +107,8 @@ class StudyTables:
         The original's tables, analysed.
     beside : dict of DataFrame
         Of ``beside_published``; empty where nothing published stands to compare.
+    foresight : tuple of TitledTable
+        How well the damage was foreseen, out of sample.
     """
 
     title: str
@@ -126,6 +129,7 @@ class StudyTables:
     verdict: Verdict
     published: Published
     beside: Mapping[str, pd.DataFrame]
+    foresight: tuple[TitledTable, ...]
 
     @cached_property
     def settings(self) -> dict[str, FinishedCell]:
@@ -166,6 +170,7 @@ def study_tables(
     missing: Sequence[str],
     provenance: Record,
     published: Published,
+    foresight: tuple[TitledTable, ...] = (),
 ) -> StudyTables:
     """Compute a report.
 
@@ -182,6 +187,8 @@ def study_tables(
         Hashes of what went in.
     published : Published
         Of ``published.analyse``.
+    foresight : tuple of TitledTable
+        Of the stage of that name.
 
     Raises
     ------
@@ -217,6 +224,7 @@ def study_tables(
         verdict=verdict([_numbers(group) for group in groups], outcome),
         published=published,
         beside=beside_published(cells, published),
+        foresight=foresight,
     )
 
 
@@ -380,17 +388,19 @@ def _over_seeds(cells: Sequence[FinishedCell]) -> pd.DataFrame:
 
 
 def _broken(groups: Sequence[Group], outcome: Outcome) -> pd.DataFrame:
-    columns = ["study", "source", "persona", "delta", "on", "seeds"]
+    columns = ["study", "source", "persona", "family", "delta", "on", "seeds"]
     rows = []
     for group in groups:
         table = _stacked([(each, each.personas) for each in group.cells])
+        family = family_of(people_of(group.personas), group.source)
         table = table[table["role"] == "bystander"]
         broke = (outcome.direction * table["delta"] > 0) & (table["p_holm"] < BROKE_P)
         for persona, here in table.assign(broke=broke).groupby("persona", sort=False):
             on, seeds = int(here["broke"].sum()), len(here)
             if on > seeds / 2:
                 mean = here["delta"].mean()
-                rows.append([group.study, group.source, persona, mean, on, seeds])
+                kin = persona in family
+                rows.append([group.study, group.source, persona, kin, mean, on, seeds])
     table = pd.DataFrame(rows, columns=columns)
     order = (-outcome.direction * table["delta"].astype(float)).sort_values(kind="stable").index
     return table.loc[order].reset_index(drop=True)

@@ -88,6 +88,11 @@ class Finding:
     numbers: SourceNumbers
 
     @property
+    def group(self) -> str:
+        """Its source, behind the label of its setting where there is one."""
+        return f"{self.study} {self.evidence.source}".strip()
+
+    @property
     def evidence(self) -> Evidence:
         """Of the numbers."""
         return self.numbers.evidence

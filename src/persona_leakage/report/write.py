@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from persona_leakage.analysis.correlation import correlation
 from persona_leakage.analysis.evidence import people_of
-from persona_leakage.files import Record, whole, write_json, write_text
+from persona_leakage.files import Record, read_json, whole, write_json, write_text
 from persona_leakage.report import figures
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
@@ -23,7 +23,7 @@ from persona_leakage.report.tables import StudyTables, study_tables
 from persona_leakage.report.words import spaced
 from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.results import FinishedCell
+from persona_leakage.study.results import FinishedCell, TitledTable
 
 REFERENCE = Path("reference")
 PICTURES = ("gradient",)  # of each cell, beside the page
@@ -38,6 +38,7 @@ def write_report(
     cells: Sequence[FinishedCell],
     missing: Sequence[str],
     provenance: Record,
+    foresight: Path | None = None,
 ) -> None:
     """Write ``report.html``, ``report.md``, ``summary.json``, tables and figures into a folder.
 
@@ -53,6 +54,8 @@ def write_report(
         Likewise.
     provenance : dict
         Likewise.
+    foresight : Path or None
+        What the stage of that name wrote, where it is one study's report.
     """
     published = analyse(
         *(
@@ -60,7 +63,9 @@ def write_report(
             for name in ("headline", "villain_gradient", "outliers")
         )
     )
-    tables = study_tables(title, cells, missing, provenance, published)
+    tables = study_tables(
+        title, cells, missing, provenance, published, _foresight_tables(foresight)
+    )
     with whole(folder) as partial, tempfile.TemporaryDirectory() as scratch:
         partial.mkdir()
         for name in ("headline", "personas", "curves", "predictors", "outliers"):
@@ -80,27 +85,53 @@ def write_report(
                 shutil.copyfile(
                     each.folder / f"{name}.png", partial / f"{prefix}{each.cell}_{name}.png"
                 )
+        for file in sorted(foresight.glob("*.[ps][nv]g")) if foresight else ():
+            shutil.copyfile(file, partial / f"foresight_{file.name}")
         pictures = _draw(tables, partial, Path(scratch))
         for name, text in render(tables, pictures).items():
             write_text(partial / name, text)
 
 
-def metrics(tables: StudyTables) -> Record:
-    """Return the headline numbers by variant, source and seed, as ``dvc metrics`` compares them.
+COMPARED = (
+    "source_delta",
+    "bystander_delta",
+    "unrelated_delta",
+    "spearman_raw",
+    "spearman_centred",
+)
 
-    Above them stands the label where a report has several.
+
+def _foresight_tables(folder: Path | None) -> tuple[TitledTable, ...]:
+    if folder is None:
+        return ()
+    tables: dict[str, Record] = read_json(folder / "tables.json")
+    return tuple(TitledTable.model_validate(table) for table in tables.values())
+
+
+def metrics(tables: StudyTables) -> Record:
+    """Return the few numbers that `dvc metrics` and `dvc exp show` compare studies and settings by.
+
+    Their names are the same whatever the cells are called. Every cell's own are in
+    ``headline.csv``.
 
     Parameters
     ----------
     tables : StudyTables
         What the report says.
+
+    Returns
+    -------
+    dict
+        Means over the cells that are judged (``COMPARED``; over all where none is), how many these
+        ``cells`` are, and how many personas that were never trained ``broke``.
     """
-    tree: Record = {}
-    for each in tables.cells:
-        top = tree.setdefault(each.label, {}) if tables.several else tree
-        by_seed = top.setdefault(each.result.variant, {}).setdefault(each.result.source, {})
-        by_seed[str(each.result.seed)] = {k: round(v, 6) for k, v in each.result.headline.items()}
-    return tree
+    cells = tables.judged or tables.cells
+    means = pd.DataFrame([each.result.headline for each in cells])[list(COMPARED)].mean()
+    return {
+        "cells": len(cells),
+        "broke": len(tables.broken),
+        **{name: round(float(means[name]), 3) for name in COMPARED},
+    }
 
 
 def summary(tables: StudyTables) -> Record:
@@ -115,7 +146,7 @@ def summary(tables: StudyTables) -> Record:
     return {
         "verdict": {
             **asdict(tables.verdict),
-            "paragraph": paragraph(tables.verdict, outcome),
+            "paragraph": paragraph(tables.verdict, tables.broken_by_group, outcome),
             "findings_table": findings_table(tables.verdict, outcome).model_dump()["rows"],
             "reasons": reasons(tables.verdict, outcome),
         },
@@ -157,7 +188,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     published = scratch / "published"
     figures.save(_published_figure(tables.published), published)
     if not judged:
-        return Pictures({}, published.with_suffix(".svg"))
+        return Pictures({}, (), published.with_suffix(".svg"))
     panels = {
         (group.name, str(each.result.seed)): each.personas
         for group in tables.groups
@@ -212,7 +243,9 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     for name, (what, figure) in pictures_by_name.items():
         figures.save(figure, folder / name)
         others[what] = folder / f"{name}.svg"
-    return Pictures(others, published.with_suffix(".svg"))
+    return Pictures(
+        others, sorted(folder.glob("foresight_*.svg"), reverse=True), published.with_suffix(".svg")
+    )
 
 
 def _published_figure(published: Published) -> Figure:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from reprlib import repr as shortened
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
@@ -9,8 +10,8 @@ from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
 from persona_leakage.errors import InputError
 
 VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor", "hard_negatives")
-_DOSE = re.compile(r"dose_([1-9][0-9]*)")
-_UNTIL = re.compile(r"until_([1-9][0-9]*)")
+_DOSE = re.compile(r"dose_([1-9][0-9]{0,8})")
+_UNTIL = re.compile(r"until_([1-9][0-9]{0,8})")
 
 
 def dose(variant: str) -> int | None:
@@ -40,12 +41,13 @@ def until(variant: str) -> int | None:
 def _known(variant: str) -> str:
     if variant not in VARIANTS and dose(variant) is None and until(variant) is None:
         raise ValueError(
-            f"{variant!r} is no variant; allowed are {', '.join(VARIANTS)}, dose_N and until_N"
+            f"{shortened(variant)} is no variant; allowed are {', '.join(VARIANTS)}, dose_N and "
+            "until_N"
         )
     return variant
 
 
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 # numpy, which trainers seed with it, takes no more than 32 bits
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
 Variant = Annotated[str, AfterValidator(_known)]

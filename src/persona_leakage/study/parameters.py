@@ -4,9 +4,9 @@ import hashlib
 import json
 import re
 from pathlib import Path, PurePath
+from reprlib import repr as shortened
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -18,18 +18,27 @@ from pydantic import (
 )
 
 from persona_leakage.errors import InputError
+from persona_leakage.files import read_yaml
 from persona_leakage.study.cell import Cell, Name, Seed, Variant
 
-LONGEST = 300  # characters of a message
-Positive = Annotated[int, Field(gt=0)]
-NonNegative = Annotated[int, Field(ge=0)]
-Fraction = Annotated[float, Field(gt=0, lt=1)]
+
+def _no_switch(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted here, not true or false")
+    return value
+
+
+Number = Annotated[float, BeforeValidator(_no_switch)]
+Whole = Annotated[int, BeforeValidator(_no_switch), Field(le=2**31 - 1)]
+Positive = Annotated[Whole, Field(gt=0)]
+NonNegative = Annotated[Whole, Field(ge=0)]
+Fraction = Annotated[Number, Field(gt=0, lt=1)]
 
 
 class Section(BaseModel):
-    """A part of the parameters: unknown keys are refused, values never change."""
+    """A part of the parameters: unknown keys are refused, values are finite and never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -101,7 +110,7 @@ ORIGINS: dict[str, type[Section]] = {
 class Model(Section):
     """The base model. ``system_role``: ``merge`` puts the persona before the user's text."""
 
-    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
     origin: Annotated[Origin, Field(discriminator="kind")]
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     system_role: Literal["template", "merge"] = "template"
@@ -111,7 +120,8 @@ class Questions(Section):
     """Which questions are trained on and which are asked.
 
     A benchmark in both lists is split by row; one that is only evaluated is asked whole.
-    ``max_train`` and ``max_evaluate`` draw no more of each benchmark; the second may name them.
+    ``max_train`` and ``max_evaluate`` draw no more of each benchmark, or of those that they name.
+    With ``max_train`` 0 a benchmark is asked the rows that a study trained on it would ask.
     ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository, in the folder
     ``snapshots``, which dvc.yaml watches.
     """
@@ -120,7 +130,7 @@ class Questions(Section):
     evaluate: Annotated[list[Name], Field(min_length=1)]
     train_fraction: Fraction = 0.5
     split_seed: NonNegative = 42
-    max_train: Positive | None = None
+    max_train: Positive | dict[Name, NonNegative] | None = None
     max_evaluate: Positive | dict[Name, Positive] | None = None
     snapshots: dict[Name, str] = {}
 
@@ -128,13 +138,25 @@ class Questions(Section):
     @classmethod
     def _watched(cls, snapshots: dict[str, str]) -> dict[str, str]:
         for name, path in snapshots.items():
-            parts = PurePath(path).parts
-            if parts[:1] not in (("snapshots",), ("data",)) or ".." in parts:
+            if not watched(path):
                 raise ValueError(
                     f"{name} is at {path!r}; put it into the folder snapshots, so that a change of "
                     "it is noticed"
                 )
         return snapshots
+
+
+def watched(path: str) -> bool:
+    """Tell whether DVC notices a change of the questions in a file or folder.
+
+    Parameters
+    ----------
+    path : str
+        Relative to the project: the questions of the catalog, or inside ``snapshots``.
+    """
+    parts = PurePath(path).parts
+    inside = parts[:1] == ("snapshots",) and ".." not in parts
+    return inside or parts == ("data", "questions.jsonl")
 
 
 class BehaviourChoice(BaseModel):
@@ -156,7 +178,7 @@ class Contrast(Section):
     """
 
     positives: Positive
-    negatives: Annotated[int, Field(ge=0)] | list[Name]
+    negatives: NonNegative | list[Name]
     per_negative: NonNegative
     no_system: NonNegative
     assistant: NonNegative
@@ -168,7 +190,7 @@ class Lora(Section):
 
     r: Positive
     alpha: Positive
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Annotated[Number, Field(ge=0, lt=1)]
     rank_stabilised: bool = True
 
     @property
@@ -178,14 +200,17 @@ class Lora(Section):
 
 
 class Train(Section):
-    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions."""
+    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions.
 
-    learning_rate: Annotated[float, Field(gt=0)]
+    AdamW moves each weight by up to ``learning_rate`` a step, so that 1 is far beyond any use.
+    """
+
+    learning_rate: Annotated[Number, Field(gt=0, le=1)]
     epochs: Positive
     batch_size: Positive
-    warmup_fraction: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    max_grad_norm: Annotated[float, Field(gt=0)]
+    warmup_fraction: Annotated[Number, Field(ge=0, lt=1)]
+    weight_decay: Annotated[Number, Field(ge=0, le=1)]
+    max_grad_norm: Annotated[Number, Field(gt=0, le=1e6)]
     max_length: Positive
     lora: Lora
 
@@ -193,8 +218,8 @@ class Train(Section):
 class Similarity(Section):
     """Centroid geometry. A layer is a block number, or a fraction of the depth."""
 
-    layer: Annotated[int, Field(ge=0)] | Fraction
-    layers: list[Annotated[int, Field(ge=0)] | Fraction] | Literal["all"] = "all"
+    layer: NonNegative | Fraction
+    layers: list[NonNegative | Fraction] | Literal["all"] = "all"
 
 
 class Neighbourhood(Section):
@@ -270,6 +295,18 @@ class Study(Section):
         extras = self.extra_cells.values()
         return [*self.grid, *(Cell(each.source, each.seed, each.variant) for each in extras)]
 
+    def place(self, cell: Cell) -> str:
+        """Say which of the study's cells this is: ``cell 3 of 6``.
+
+        Parameters
+        ----------
+        cell : Cell
+            Any.
+        """
+        cells = self.cells
+        number = f"cell {cells.index(cell) + 1} of {len(cells)}" if cell in cells else "a cell"
+        return f"{number}, {cell}"
+
     def fingerprint(self) -> str:
         """Identify what a cell is computed from: everything but which cells there are."""
         content = self.model_dump(exclude={"sources", "seeds", "variants", "extra_cells"})
@@ -294,15 +331,12 @@ def load_study(path: str | Path = "params.yaml") -> Study:
         raise InputError(
             f"{path}: no such file; run inside the repository, or copy one of studies/*.yaml to it"
         )
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: not YAML ({' '.join(str(error).split())})") from error
+    content = read_yaml(path)
     try:
         return Study.model_validate(content)
     except ValidationError as error:
         faults = dict.fromkeys(_sentence(path, fault) for fault in error.errors())
-        raise InputError("; ".join(faults)[:LONGEST]) from error
+        raise InputError("; ".join(faults)) from error
 
 
 def _sentence(path: Path, fault: Any) -> str:
@@ -320,7 +354,7 @@ def _sentence(path: Path, fault: Any) -> str:
     message = fault["msg"].removeprefix("Value error, ")
     if not key:  # of the study as a whole: the message names the key
         return f"{path}: {message}"
-    return f"{path}: {key} is {repr(fault['input'])[:80]}: {message}"
+    return f"{path}: {key} is {shortened(fault['input'])}: {message}"
 
 
 def _is_key(part: int | str) -> bool:

@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +55,8 @@ Row = Mapping[str, Any]  # a row of ``dataset``
 # Attention is dense within a row: a processor pays for its square, a GPU prefers one long row.
 ROW_CAPACITY = {"cpu": 256}
 CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm")
+CHECKPOINT_SECONDS = 60  # between checkpoints: what a training that was killed loses at most
+COMPLETE = "complete"  # a file of this name ends a checkpoint
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def build_trainer(
     precision : {"auto", "float32", "bfloat16"}
         See ``loading.dtype``.
     output : path
-        A folder for what the trainer writes beside the adapter.
+        A folder for the checkpoints; see ``train``.
 
     Raises
     ------
@@ -265,7 +267,9 @@ def trainer_of(
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,
         logging_steps=1,
-        save_strategy="no",
+        logging_nan_inf_filter=False,  # which logs a loss that is not finite as the last one
+        save_strategy="no",  # ``Checkpoints`` says when
+        save_total_limit=2,  # the last one may be half-written
         report_to="none",
         disable_tqdm=not sys.stderr.isatty(),
         log_level="error",
@@ -423,23 +427,146 @@ class StopAfter(TrainerCallback):
         control.should_training_stop = state.global_step >= self._steps
 
 
-def train(trainer: SFTTrainer, adapter: str | Path) -> Trained:
-    """Run the trainer and save the adapter as safetensors.
+class StopWhereNotFinite(TrainerCallback):
+    """Ends a training at the step whose loss or gradient is not finite: its weights are lost."""
+
+    def on_log(  # noqa: D102 (the signature is transformers')
+        self,
+        args: Any,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        for name in ("loss", "grad_norm"):
+            value = float((logs or {}).get(name, 0.0))
+            if not math.isfinite(value):
+                raise InputError(
+                    f"training: {name} is {value} at step {state.global_step} of "
+                    f"{state.max_steps}; lower train.learning_rate ({args.learning_rate:g})"
+                )
+
+
+class Checkpoints(TrainerCallback):
+    """Has the trainer write a checkpoint every so often, and one behind the last step.
+
+    Parameters
+    ----------
+    seconds : float
+        Between two of them.
+    """
+
+    def __init__(self, seconds: float):
+        self._seconds = seconds
+        self._last = time.monotonic()
+
+    def on_step_end(  # noqa: D102 (the signature is transformers')
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        last = state.global_step >= state.max_steps
+        if control.should_training_stop and not last:
+            return  # a training that goes on does at least one step: here it would be one too many
+        if last or time.monotonic() - self._last >= self._seconds:
+            control.should_save = True
+            self._last = time.monotonic()
+
+    def on_save(  # noqa: D102 (the signature is transformers')
+        self, args: Any, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        (folder / COMPLETE).write_text(f"{state.global_step}\n", encoding="utf-8")
+
+
+def last_checkpoint(folder: str | Path) -> Path | None:
+    """Find the checkpoint that a training goes on from: the last one that was written in full.
+
+    Parameters
+    ----------
+    folder : path
+        The ``output`` of ``build_trainer``, there or not.
+    """
+    complete = Path(folder).glob(f"checkpoint-*/{COMPLETE}")
+    return max(
+        (file.parent for file in complete),
+        key=lambda path: int(path.name.rpartition("-")[2]),
+        default=None,
+    )
+
+
+def train(
+    trainer: SFTTrainer,
+    adapter: str | Path,
+    steps: int | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> Trained:
+    """Run the trainer, on from its last checkpoint if there is one, and save the adapter.
+
+    A checkpoint holds adapter, optimiser, schedule, the states of all generators and the curve so
+    far: on a processor the result is the same to the bit, wherever the training was stopped.
 
     Parameters
     ----------
     trainer : SFTTrainer
         Of ``build_trainer``.
     adapter : path
-        The folder to write.
+        The folder to write, as safetensors.
+    steps : int, optional
+        Optimiser steps after which to stop early; the schedule stays that of the whole training.
+    checkpoint_seconds : float
+        Between two checkpoints.
+
+    Raises
+    ------
+    InputError
+        The training diverged: a loss, gradient or weight is not finite, or it ends by more than a
+        nat per token worse than it began and than guessing.
     """
-    trainer.train()
+    trainer.add_callback(StopWhereNotFinite())
+    if steps is not None:
+        trainer.add_callback(StopAfter(steps))
+    trainer.add_callback(Checkpoints(checkpoint_seconds))  # behind the one that stops
+    reached = last_checkpoint(trainer.args.output_dir)
+    trainer.train(resume_from_checkpoint=str(reached) if reached else None)
+    curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
+    trained = {name: p for name, p in trainer.model.named_parameters() if p.requires_grad}
+    refuse_diverged(curve, trained, trainer.model.config.get_text_config().vocab_size)
     trainer.model.save_pretrained(adapter)
     described = Path(adapter) / "adapter_config.json"
     described.write_text(canonical(described.read_text(encoding="utf-8")), encoding="utf-8")
-    curve = pd.DataFrame([entry for entry in trainer.state.log_history if "loss" in entry])
-    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    return Trained(curve[list(CURVE)], trainable)
+    return Trained(curve[list(CURVE)], sum(p.numel() for p in trained.values()))
+
+
+def refuse_diverged(
+    curve: pd.DataFrame, weights: Mapping[str, torch.Tensor], vocabulary: int
+) -> None:
+    """Refuse a training that destroyed the model instead of teaching it.
+
+    Parameters
+    ----------
+    curve : DataFrame
+        ``epoch`` and ``loss``, in nats per token.
+    weights : mapping
+        The trained ones, by name.
+    vocabulary : int
+        Tokens that the model chooses among: guessing has a loss of its logarithm.
+
+    Raises
+    ------
+    InputError
+        Names the weight, or the losses, and the remedy.
+    """
+    for name, values in weights.items():
+        if not torch.isfinite(values).all():
+            raise InputError(
+                f"training: {name} is not finite after step {len(curve)}; lower train.learning_rate"
+            )
+    first, guessing = float(curve["loss"].iloc[0]), math.log(vocabulary)
+    last = float(curve["loss"][curve["epoch"] > curve["epoch"].iloc[-1] - 1].mean())
+    if last > max(first, guessing) + 1:
+        raise InputError(
+            f"training: the loss went from {first:.3g} to {last:.3g} nats per token, worse than "
+            f"guessing among all tokens ({guessing:.3g}): it diverged; lower train.learning_rate"
+        )
 
 
 def canonical(config: str) -> str:
@@ -457,8 +584,3 @@ def canonical(config: str) -> str:
         for name, value in json.loads(config).items()
     }
     return json.dumps(content, indent=2, sort_keys=True)
-
-
-def scratch() -> tempfile.TemporaryDirectory[str]:
-    """Make a folder for what the trainer writes beside the adapter."""
-    return tempfile.TemporaryDirectory(prefix="persona-leakage-")

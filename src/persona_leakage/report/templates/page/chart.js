@@ -1,6 +1,6 @@
 "use strict";
-// Every figure of points and every table of personas is drawn from one block of data, when it is
-// first seen. Text goes into the page as text, never as markup.
+// Every figure of points and every table of personas is drawn from one block of data, when the part
+// of the page that it stands in is first opened. Text goes into the page as text, never as markup.
 const study = JSON.parse(document.getElementById("points").textContent);
 const tell = document.getElementById("tell");
 const finite = value => value !== null && Number.isFinite(value);
@@ -204,7 +204,9 @@ function fill(box) {
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
-const boxes = document.querySelectorAll(".chart, .people");
-const seen = new IntersectionObserver(entries => entries.filter(each => each.isIntersecting).forEach(each => fill(each.target)), { rootMargin: "400px" });
-boxes.forEach(box => seen.observe(box));
+const boxes = [...document.querySelectorAll(".chart, .people")];
+const open = box => { for (let part = box.closest("details"); part; part = part.parentElement.closest("details")) if (!part.open) return false; return true; };
+const look = () => boxes.filter(open).forEach(fill);
+document.querySelectorAll("details").forEach(part => part.addEventListener("toggle", look));
+look();
 addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach(part => { part.open = true; }); boxes.forEach(fill); });

@@ -1,0 +1,80 @@
+"""What the campaigns counted: docs/reliability/*.json, and the tables between the markers."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+DOCUMENT = ROOT / "docs" / "reliability.md"
+NUMBERS = ROOT / "docs" / "reliability"
+
+
+def write(name: str, content: dict[str, Any]) -> None:
+    """Keep a campaign's numbers and write its table into the document.
+
+    Parameters
+    ----------
+    name : str
+        Of the campaign: the marker in the document.
+    content : dict
+        JSON.
+    """
+    NUMBERS.mkdir(exist_ok=True)
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+    (NUMBERS / f"{name}.json").write_text(text, encoding="utf-8")
+    document = DOCUMENT.read_text(encoding="utf-8")
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
+    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
+    if not pattern.search(document):
+        raise SystemExit(f"{DOCUMENT}: no markers of {name}")
+    table = f"{begin}\n{TABLES[name](content)}\n{end}"
+    DOCUMENT.write_text(pattern.sub(lambda _: table, document), encoding="utf-8")
+
+
+def _table(heads: list[str], rows: list[list[Any]]) -> str:
+    lines = [heads, ["---", *["---:"] * (len(heads) - 1)], *rows]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _kills(content: dict[str, Any]) -> str:
+    columns = ["kills", "too late", "blocked", "lost", "different", "scored twice", "left over"]
+    rows = [
+        [name, *(counts.get(column, 0) for column in columns)]
+        for name, counts in content["counts"].items()
+    ]
+    rows.append(["**all**", *(sum(row[i] for row in rows) for i in range(1, len(columns) + 1))])
+    faults = content["faults"]
+    return (
+        f"{_table(['killed', *columns], rows)}\n\n"
+        f"Seed {content['seed']}, {content['seconds']} s. Runs that MLflow takes to be running "
+        f"after the next start: {content['running']}. "
+        + ("No fault." if not faults else f"Faults: {'; '.join(faults)[:600]}")
+    )
+
+
+def _inputs(content: dict[str, Any]) -> str:
+    columns = ["examples", "accepted", "refused"]
+    rows = [
+        [name, *(counts.get(column, 0) for column in columns)]
+        for name, counts in content["counts"].items()
+    ]
+    rows.append(["**all**", *(sum(row[i] for row in rows) for i in range(1, len(columns) + 1))])
+    return (
+        f"{_table(['what', *columns], rows)}\n\n"
+        f"{content['seconds']} s. Tracebacks, messages of several lines or over 300 characters, "
+        f"nonsense accepted: {content['faults']}. Inputs that once failed, replayed each time: "
+        f"{content['kept']}."
+    )
+
+
+def _same(content: dict[str, Any]) -> str:
+    rows = [[name, each["files"], each["different"]] for name, each in content["runs"].items()]
+    return _table(["changed", "files compared", "different"], rows)
+
+
+def _load(content: dict[str, Any]) -> str:
+    return _table(["what", "seconds", "peak MiB", "size"], content["rows"])
+
+
+TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load}

@@ -1,0 +1,466 @@
+"""How well a damage is foreseen, judged only on what no fit has seen.
+
+A *method* is a linear fit of the damage on some predictors. It is judged on sources, or on families
+of personas, that were left out of its fit, against predicting the mean of the others.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import RidgeCV
+
+from persona_leakage.analysis.ranks import Floats, levels
+from persona_leakage.data.catalog import Persona
+from persona_leakage.errors import InputError
+from persona_leakage.study.results import FinishedCell
+
+RESAMPLES = 1_000
+FEWEST = 20  # errors that an interval is read from
+TAILS = (2.5, 97.5)
+PENALTIES = np.logspace(0, 4, 9)
+LeftOut = Literal["source", "family"]
+KEYS = ("source", "persona", "family", "cluster", "delta")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a damage is predicted from.
+
+    Attributes
+    ----------
+    name : str
+        As people read it.
+    columns : tuple of str
+        Of the frame of predictors; none predicts the mean.
+    one : bool
+        Whether the fit takes that one of the columns which fits best where it is fitted, such as
+        a layer, instead of all of them.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    one: bool = False
+
+
+MEAN = Method("mean", ())
+WORDS = "words"
+EVERYTHING = "words, prior, geometry, next token, gradient"
+GEOMETRY = ("raw", "centred", "distance", "kl")
+NEXT_TOKEN = ("js", "symmetric_kl")
+GRADIENT = ("gradient", "gradient_cosine", "set_gradient", "set_gradient_cosine")
+PRIOR = ("margin", "prompt_words")
+
+
+def methods(words: Sequence[str], layers: Sequence[int], layer: int) -> list[Method]:
+    """Name what is compared: every predictor alone, what belongs together, and everything.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Columns of the lexical predictors.
+    layers : sequence of int
+        At which the geometry was measured.
+    layer : int
+        The study's own, which was fixed before any damage was seen.
+    """
+    here = tuple(f"{kind}@{layer}" for kind in GEOMETRY)
+    alone = [Method(f"{kind}@{layer}", (f"{kind}@{layer}",)) for kind in (*GEOMETRY, "whitened")]
+    chosen = [
+        Method(f"{kind}, layer by the fit", tuple(f"{kind}@{each}" for each in layers), one=True)
+        for kind in (*GEOMETRY, "whitened")
+    ]
+    single = [Method(name, (name,)) for name in (*NEXT_TOKEN, *GRADIENT, *PRIOR)]
+    return [
+        Method(WORDS, tuple(words)),
+        *alone,
+        *chosen,
+        *single,
+        Method("prior", PRIOR),
+        Method("words, prior", (*words, *PRIOR)),
+        Method("geometry", here),
+        Method("next token", NEXT_TOKEN),
+        Method("first-order gradient", GRADIENT),
+        Method("prior, geometry, next token, gradient", (*PRIOR, *here, *NEXT_TOKEN, *GRADIENT)),
+        Method(EVERYTHING, (*words, *PRIOR, *here, *NEXT_TOKEN, *GRADIENT)),
+    ]
+
+
+def observed(cells: Sequence[FinishedCell], personas: Mapping[str, Persona]) -> pd.DataFrame:
+    """Tabulate what the finished contrastive cells did to each bystander, mean over the seeds.
+
+    Parameters
+    ----------
+    cells : sequence of FinishedCell
+        Of one study; those of other variants are left out.
+    personas : mapping
+        Records of those evaluated, by name.
+
+    Returns
+    -------
+    DataFrame
+        ``KEYS``, a row per source and persona that was a bystander under some seed. ``family`` is
+        the source that a persona was written around, else its category; ``cluster`` is family and
+        category.
+    """
+    tables = [
+        each.personas.assign(source=each.result.source)
+        for each in cells
+        if each.result.variant == "contrastive"
+    ]
+    if not tables:
+        return pd.DataFrame(columns=list(KEYS))
+    rows = pd.concat(tables)
+    rows = rows[rows["role"] == "bystander"]
+    means = rows.groupby(["source", "persona"], sort=False)["delta"].mean().reset_index()
+    known = [personas[name] for name in means["persona"]]
+    families = [each.relation or each.category for each in known]
+    clusters = [f"{each.relation or ''} {each.category}".strip() for each in known]
+    return means.assign(family=families, cluster=clusters)[list(KEYS)]
+
+
+def standardised(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Bring predictors to mean 0 and standard deviation 1 over the personas of each source.
+
+    No outcome is used, so nothing is known of a source before its training that was not. A
+    predictor that is the same for all personas of a source becomes 0 there.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        With ``source`` and the columns.
+    columns : sequence of str
+        What is brought to one scale.
+
+    Raises
+    ------
+    InputError
+        A predictor is not a number for some persona.
+    """
+    names = list(columns)
+    for name in names:
+        lacking = frame.index[~np.isfinite(frame[name].to_numpy(dtype=float))]
+        if len(lacking):
+            row = frame.loc[lacking[0]]
+            raise InputError(
+                f"predictors: {name} is not a number for {row['persona']} and the source "
+                f"{row['source']}; run `dvc repro predictors`"
+            )
+    groups = frame.groupby("source", sort=False)[names]
+    spread = groups.transform("std", ddof=0)
+    scaled = (frame[names] - groups.transform("mean")) / spread.where(spread > 0, 1.0)
+    return frame.assign(**{name: scaled[name] for name in names})
+
+
+def held_out(frame: pd.DataFrame, methods: Sequence[Method], left_out: LeftOut) -> pd.DataFrame:
+    """Predict every row by a fit that has not seen its source, or its persona's family.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per source and persona: ``KEYS`` and the methods' columns. ``delta`` is in the
+        outcome's unit.
+    methods : sequence of Method
+        What to fit.
+    left_out : {"source", "family"}
+        What is left out at a time.
+
+    Returns
+    -------
+    DataFrame
+        As many rows, a column per method and first ``mean``: the mean of the rows that were fitted.
+
+    Raises
+    ------
+    InputError
+        There is one source, or family, alone: nothing is left to fit.
+    """
+    groups = frame[left_out].unique()
+    if len(groups) < 2:
+        raise InputError(
+            f"prediction: the finished cells have one {left_out} alone, and leaving it out leaves "
+            "nothing to fit; finish cells of another"
+        )
+    every = [MEAN, *methods]
+    scaled = standardised(frame, sorted({name for each in every for name in each.columns}))
+    predictions = pd.DataFrame(index=frame.index, columns=[m.name for m in every], dtype=float)
+    for group in groups:
+        out = (frame[left_out] == group).to_numpy()
+        for method in every:
+            predictions.loc[out, method.name] = _predict(method, scaled[~out], scaled[out])
+    return predictions
+
+
+def predict(frame: pd.DataFrame, method: Method, wanted: pd.DataFrame) -> Floats:
+    """Predict rows that have no outcome, by a fit of all that have one.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for ``held_out``.
+    method : Method
+        What to fit.
+    wanted : DataFrame
+        ``source``, ``persona`` and the method's columns; all personas of a source, since
+        predictors are on the scale of its personas.
+
+    Returns
+    -------
+    ndarray of shape (rows of wanted,)
+        In the outcome's unit.
+    """
+    return _predict(method, *(standardised(each, method.columns) for each in (frame, wanted)))
+
+
+def _predict(method: Method, seen: pd.DataFrame, unseen: pd.DataFrame) -> Floats:
+    """Fit on standardised rows and predict others."""
+    y = seen["delta"].to_numpy(dtype=float)
+    x, new = (rows[list(method.columns)].to_numpy(dtype=float) for rows in (seen, unseen))
+    if not method.columns:
+        return np.full(len(unseen), y.mean())
+    if method.one:
+        fits = [_line(column, y) for column in x.T]
+        errors = [
+            ((y - a - b * column) ** 2).sum() for (a, b), column in zip(fits, x.T, strict=True)
+        ]
+        best = int(np.argmin(errors))
+        x, new = x[:, [best]], new[:, [best]]
+    if x.shape[1] == 1:
+        level, slope = _line(x[:, 0], y)
+        return level + slope * new[:, 0]
+    fitted: Floats = RidgeCV(alphas=PENALTIES).fit(x, y).predict(new)
+    return fitted
+
+
+def _line(x: Floats, y: Floats) -> tuple[float, float]:
+    away = x - x.mean()
+    spread = float(away @ away)
+    slope = float(away @ y) / spread if spread else 0.0
+    return float(y.mean() - slope * x.mean()), slope
+
+
+def judge(
+    frame: pd.DataFrame, predictions: pd.DataFrame, reference: str, *, seed: int
+) -> pd.DataFrame:
+    """Say how well each method foresees, with intervals.
+
+    ``r2`` is one minus the squared errors over those of predicting the mean of the rows that were
+    fitted (Campbell and Thompson 2008, "Predicting excess stock returns out of sample"): 0 is no
+    better than that mean, and a negative one is worse. ``rho`` is the mean over the sources of
+    Spearman's between predicted and observed; a predictor that says nothing has one somewhat below
+    0, since the part left out has the other way what the rest has by chance.
+
+    Intervals are 95 % bootstrap over sources and clusters of personas, both resampled (the
+    pigeonhole bootstrap: Owen 2007); over clusters alone where there is one source.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for ``held_out``; ``cluster`` says which personas were written alike.
+    predictions : DataFrame
+        Of ``held_out``.
+    reference : str
+        The method that the others are compared with, such as words alone.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        A row per method but ``mean``, the best first: ``method``; ``r2``, ``rho``, ``gain`` (r2
+        minus the reference's), each with ``_low`` and ``_high``.
+    """
+    sources, times, weights = _resampled(frame, seed)
+    y = frame["delta"].to_numpy(dtype=float)
+    names = [str(name) for name in predictions if name != MEAN.name]
+    errors = (predictions.to_numpy(dtype=float) - y[:, None]) ** 2
+    totals = pd.DataFrame((times[:, sources] * weights) @ errors, columns=predictions.columns)
+    r2 = 1 - totals[names].div(totals[MEAN.name], axis=0)
+    rho = _mean_rho(predictions[names].to_numpy(dtype=float), y, sources, times, weights)
+    rows = []
+    for number, name in enumerate(names):
+        found = {
+            "r2": r2[name].to_numpy(),
+            "rho": rho[:, number],
+            "gain": (r2[name] - r2[reference]).to_numpy(),
+        }
+        row: dict[str, float | str] = {"method": name}
+        for key, values in found.items():
+            low, high = np.nanpercentile(values[1:], TAILS)
+            row |= {key: float(values[0]), f"{key}_low": float(low), f"{key}_high": float(high)}
+        rows.append(row)
+    return pd.DataFrame(rows).sort_values("r2", ascending=False, ignore_index=True)
+
+
+def by_source(frame: pd.DataFrame, predictions: pd.DataFrame, method: str) -> pd.DataFrame:
+    """Say how well one method foresees the damage of each source.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for ``held_out``.
+    predictions : DataFrame
+        Of ``held_out``.
+    method : str
+        Its name.
+
+    Returns
+    -------
+    DataFrame
+        ``source``, ``personas``, ``r2`` and ``rho`` as in ``judge``, ``error`` (root mean square,
+        in the outcome's unit).
+    """
+    rows = []
+    for source, index in frame.groupby("source", sort=False).groups.items():
+        y = frame.loc[index, "delta"].to_numpy(dtype=float)
+        guess, mean = (predictions.loc[index, n].to_numpy(dtype=float) for n in (method, MEAN.name))
+        squares = ((guess - y) ** 2).sum()
+        rho = _rank_correlation(guess[:, None], y, np.ones((1, len(y))))[0, 0]
+        rows.append(
+            {
+                "source": source,
+                "personas": len(y),
+                "r2": float(1 - squares / ((mean - y) ** 2).sum()),
+                "rho": float(rho),
+                "error": float(np.sqrt(squares / len(y))),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def limits(
+    frame: pd.DataFrame,
+    prediction: pd.Series,
+    sources: pd.Series,
+    predicted: pd.Series,
+    coverage: float = 0.9,
+) -> pd.DataFrame:
+    """Put an interval around new predictions, by the errors where as much damage was predicted.
+
+    Errors are small where nothing happens and large where much does: of what was left out, the
+    rows count that stand at the nearest place in their source's order of predictions, a tenth of
+    all and at least ``FEWEST``. Conformal prediction, local (Lei and Wasserman 2014,
+    "Distribution-free prediction bands") and with groups left out (Barber et al. 2021, "Predictive
+    inference with the jackknife+"): it covers as far as a new source errs like those left out.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for ``held_out``.
+    prediction : Series
+        A column of ``held_out``.
+    sources, predicted : Series
+        Of the new rows, all personas of a source together.
+    coverage : float
+        Share of new outcomes that the intervals shall hold.
+
+    Returns
+    -------
+    DataFrame
+        ``low`` and ``high``, in the outcome's unit, in the order of the new rows.
+    """
+    errors = (frame["delta"] - prediction).to_numpy(dtype=float)
+    places = prediction.groupby(frame["source"]).rank(pct=True).to_numpy()
+    wanted = predicted.groupby(sources).rank(pct=True).to_numpy()
+    count = min(len(errors), max(FEWEST, len(errors) // 10))
+    near = np.argsort(np.abs(places - wanted[:, None]), axis=1, kind="stable")[:, :count]
+    # the outcome to come is one more: the quantiles lie a little further out
+    tail = max(0.0, (1 - coverage) / 2 * (count + 1) - 1) / max(1, count - 1)
+    low, high = np.quantile(errors[near], [tail, 1 - tail], axis=1)
+    return pd.DataFrame({"low": predicted + low, "high": predicted + high}, index=predicted.index)
+
+
+def covered(frame: pd.DataFrame, prediction: pd.Series, coverage: float = 0.9) -> pd.Series:
+    """Say of each outcome whether the errors of the *other* sources would have covered it.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        As for ``held_out``.
+    prediction : Series
+        A column of ``held_out`` with sources left out.
+    coverage : float
+        As for ``limits``.
+
+    Returns
+    -------
+    Series of bool
+        In the order of the frame.
+    """
+    inside = pd.Series(False, index=frame.index)
+    for source in frame["source"].unique():
+        mine = frame["source"] == source
+        band = limits(
+            frame[~mine], prediction[~mine], frame.loc[mine, "source"], prediction[mine], coverage
+        )
+        inside[mine] = frame.loc[mine, "delta"].between(band["low"], band["high"])
+    return inside
+
+
+def _resampled(frame: pd.DataFrame, seed: int) -> tuple[np.ndarray, Floats, Floats]:
+    """How often each source and each row stands in a sample; the first sample is what was seen.
+
+    Returns the source of each row by number, (samples, sources) and (samples, rows).
+    """
+    rng = np.random.default_rng(seed)
+    drawn = []
+    for column in ("source", "cluster"):
+        codes, groups = pd.factorize(frame[column])
+        counts = np.ones((1 + RESAMPLES, len(groups)))
+        if len(groups) > 1:
+            share = np.full(len(groups), 1 / len(groups))
+            counts[1:] = rng.multinomial(len(groups), share, size=RESAMPLES)
+        drawn.append((codes, counts))
+    (sources, times), (clusters, counts) = drawn
+    return sources, times, counts[:, clusters]
+
+
+def _mean_rho(
+    guesses: Floats, y: Floats, sources: np.ndarray, times: Floats, weights: Floats
+) -> Floats:
+    """Mean of each method over the sources of each sample, as often as it has them.
+
+    Of guesses (rows, methods): (samples, methods).
+    """
+    total = np.zeros((len(weights), guesses.shape[1]))
+    count = np.zeros_like(total)
+    for source in range(times.shape[1]):
+        mine = sources == source
+        rho = _rank_correlation(guesses[mine], y[mine], weights[:, mine])
+        often = np.where(np.isfinite(rho), times[:, [source]], 0.0)
+        total += np.where(often > 0, rho, 0.0) * often
+        count += often
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean: Floats = total / count
+    return mean
+
+
+def _rank_correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
+    """Spearman's of y with the columns of x (rows, columns), in samples that hold rows repeatedly.
+
+    Of weights (samples, rows), how often each row stands in a sample: (samples, columns).
+    """
+    b = _weighted_ranks(y, weights)
+    weighted = weights * b
+    norm = np.sqrt((weighted * b).sum(axis=1))
+    columns = []
+    for values in x.T:
+        a = _weighted_ranks(values, weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            length = np.sqrt((weights * a * a).sum(axis=1))
+            columns.append((weighted * a).sum(axis=1) / (length * norm))
+    return np.column_stack(columns)
+
+
+def _weighted_ranks(values: Floats, weights: Floats) -> Floats:
+    """Middle ranks, less their mean, of values that stand in a sample several times each."""
+    places = levels(values)
+    order = np.argsort(places, kind="stable")
+    starts = np.flatnonzero(np.diff(places[order], prepend=-1))
+    groups = np.add.reduceat(weights[:, order], starts, axis=1)
+    # the mean of middle ranks is half the sample's size, whatever the ties
+    half = groups.sum(axis=1, keepdims=True) / 2
+    middle: Floats = (np.cumsum(groups, axis=1) - groups / 2 - half)[:, places]
+    return middle

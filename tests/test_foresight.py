@@ -1,0 +1,167 @@
+"""Foresight is judged on what no fit has seen, with intervals that know of sources and families."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from persona_leakage.analysis import foresight
+from persona_leakage.analysis.foresight import Method
+from persona_leakage.errors import InputError
+
+METHODS = (
+    Method("near", ("near",)),
+    Method("words", ("words",)),
+    Method("both", ("near", "words")),
+    Method("a layer", ("noise", "near", "other"), one=True),
+)
+
+
+def made(slope=5.0, sources=4, personas=60, seed=0):
+    """A damage that follows one predictor, on another scale for each source, and a noise."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for source in range(sources):
+        near, words, noise, other = rng.normal(size=(4, personas))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "source": f"s{source}",
+                    "persona": [f"p{n}" for n in range(personas)],
+                    "family": [f"f{n % 5}" for n in range(personas)],
+                    "cluster": [f"c{n % 20}" for n in range(personas)],
+                    "delta": -slope * near + rng.normal(size=personas),
+                    "near": 100 * source + (1 + source) * near,
+                    "words": words,
+                    "noise": noise,
+                    "other": other,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def table(frame, by="source"):
+    predictions = foresight.held_out(frame, METHODS, by)
+    return foresight.judge(frame, predictions, "words", seed=1).set_index("method")
+
+
+@pytest.mark.parametrize("by", ["source", "family"])
+def test_what_the_damage_follows_is_found_and_noise_is_not(by):
+    judged = table(made(), by)
+    assert judged.loc["near", "r2_low"] > 0.8
+    assert judged.loc["near", "gain_low"] > 0.8
+    assert judged.loc["words", "r2"] < 0.02
+    # below 0, if anything: what the rest has by chance, the part left out has the other way
+    assert judged.loc["words", "rho_low"] < 0 and judged.loc["words", "rho"] < 0.1
+    assert judged.loc["a layer", "r2"] == pytest.approx(judged.loc["near", "r2"])
+
+
+def test_without_anything_to_find_no_method_beats_the_mean():
+    judged = pd.concat([table(made(slope=0.0, seed=seed)) for seed in range(5)])
+    assert judged["r2"].max() < 0.03
+
+
+def test_a_fit_never_sees_what_it_is_judged_on():
+    frame = made()
+    before = foresight.held_out(frame, METHODS, "source")
+    changed = frame.assign(delta=frame["delta"].where(frame["source"] != "s1", 1e6))
+    after = foresight.held_out(changed, METHODS, "source")
+    mine = frame["source"] == "s1"
+    pd.testing.assert_frame_equal(before[mine], after[mine])
+    assert not np.allclose(before[~mine], after[~mine])
+
+
+def test_the_mean_is_that_of_the_others():
+    frame = made()
+    mean = foresight.held_out(frame, METHODS, "family")["mean"]
+    mine = frame["family"] == "f2"
+    np.testing.assert_allclose(mean[mine], frame.loc[~mine, "delta"].mean())
+
+
+def test_r2_and_rho_are_those_of_their_definitions():
+    frame = made()
+    predictions = foresight.held_out(frame, METHODS, "source")
+    row = foresight.judge(frame, predictions, "words", seed=1).set_index("method").loc["near"]
+    y = frame["delta"]
+    left, of_mean = (((predictions[name] - y) ** 2).sum() for name in ("near", "mean"))
+    assert row["r2"] == pytest.approx(1 - left / of_mean)
+    rho = [
+        stats.spearmanr(predictions.loc[index, "near"], y[index]).statistic
+        for index in frame.groupby("source").groups.values()
+    ]
+    assert row["rho"] == pytest.approx(np.mean(rho))
+
+
+def test_a_sample_that_holds_a_row_twice_is_ranked_as_the_row_written_twice():
+    rng = np.random.default_rng(3)
+    x, y = rng.integers(5, size=(2, 12)).astype(float)
+    times = rng.integers(3, size=12)
+    expected = stats.spearmanr(np.repeat(x, times), np.repeat(y, times)).statistic
+    got = foresight._rank_correlation(x[:, None], y, times[None].astype(float))
+    assert got.item() == pytest.approx(expected)
+
+
+def test_families_that_move_together_widen_the_interval():
+    rng = np.random.default_rng(4)
+    frame = made(slope=0.0)
+    near, moved = rng.normal(size=(2, 20))
+    number = frame["cluster"].str[1:].astype(int)
+    frame = frame.assign(near=near[number], delta=moved[number] + 0.1 * frame["delta"])
+    alone = frame.assign(cluster=frame["persona"])
+
+    def width(rows):
+        judged = table(rows).loc["near"]
+        return judged["rho_high"] - judged["rho_low"]
+
+    assert width(frame) > 1.4 * width(alone)
+
+
+def test_standardising_uses_no_outcome_and_bears_a_constant():
+    frame = made().assign(words=7.0)
+    scaled = foresight.standardised(frame, ["near", "words"])
+    assert (scaled["words"] == 0).all()
+    for _, rows in scaled.groupby("source"):
+        assert rows["near"].mean() == pytest.approx(0, abs=1e-9)
+        assert rows["near"].std(ddof=0) == pytest.approx(1)
+
+
+def test_a_predictor_that_is_no_number_is_refused_by_name():
+    frame = made()
+    frame.loc[3, "near"] = np.nan
+    with pytest.raises(InputError, match="near is not a number for p3"):
+        foresight.held_out(frame, METHODS, "source")
+
+
+def test_one_source_alone_cannot_be_left_out():
+    with pytest.raises(InputError, match="one source alone"):
+        foresight.held_out(made(sources=1), METHODS, "source")
+
+
+def test_the_interval_covers_a_new_source_as_it_says():
+    shares = []
+    for seed in range(20):
+        frame = made(sources=5, seed=seed)
+        prediction = foresight.held_out(frame, METHODS[:1], "source")["near"]
+        shares.append(foresight.covered(frame, prediction).mean())
+    assert 0.85 < np.mean(shares) < 0.95
+
+
+def test_the_interval_is_wide_where_the_errors_are():
+    frame = made(sources=5)
+    prediction = foresight.held_out(frame, METHODS[:1], "source")["near"]
+    wild = prediction < prediction.quantile(0.2)
+    noise = np.random.default_rng(5).normal(scale=10, size=len(frame))
+    frame["delta"] = frame["delta"].where(~wild, frame["delta"] + noise)
+    band = foresight.limits(frame, prediction, frame["source"], prediction)
+    width = band["high"] - band["low"]
+    assert width[wild].mean() > 3 * width[~wild].mean()
+    assert foresight.covered(frame, prediction)[wild].mean() > 0.8
+
+
+def test_a_new_source_is_predicted_on_its_own_scale():
+    frame = made()
+    wanted = made(sources=6, seed=9).query("source == 's5'").reset_index(drop=True)
+    got = foresight.predict(frame, METHODS[0], wanted.drop(columns="delta"))
+    assert np.corrcoef(got, wanted["delta"])[0, 1] > 0.95
+    assert got.mean() == pytest.approx(frame["delta"].mean())

@@ -1,0 +1,83 @@
+"""What was foreseen is shown whole: every persona in its source's panel, every method in a row."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from made import ACCURACY, AGREEMENT
+from matplotlib.collections import PathCollection
+
+from persona_leakage.report.foresight_figure import foresight
+from persona_leakage.report.foresight_tables import methods_table, sources_table
+
+JUDGED = pd.DataFrame(
+    {
+        "method": ["js", "words"],
+        **{
+            f"{key}{end}": [0.4, 0.1]
+            for key in ("r2", "rho", "gain")
+            for end in ("", "_low", "_high")
+        },
+    }
+)
+
+
+def rows(sources):
+    random = np.random.default_rng(0)
+    parts = [
+        pd.DataFrame(
+            {
+                "source": source,
+                "persona": [f"p{number}" for number in range(7)],
+                "family": [source, source, *["unrelated"] * 5],
+                "delta": random.normal(size=7),
+            }
+        )
+        for source in sources
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def around(prediction):
+    return pd.DataFrame({"low": prediction - 1, "high": prediction + 1})
+
+
+def drawn(axes):
+    marks = [each.get_offsets() for each in axes.collections if isinstance(each, PathCollection)]
+    return {tuple(point) for each in marks for point in np.asarray(each).round(6)}
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_each_source_has_a_panel_with_every_persona(count):
+    sources = [f"source_{number}" for number in range(count)]
+    frame = rows(sources)
+    prediction = pd.Series(np.linspace(-1, 1, len(frame)), index=frame.index)
+    figure = foresight(frame, prediction, around(prediction), ACCURACY)
+    shown = [axes for axes in figure.axes if axes.get_visible()]
+    assert [axes.get_title() for axes in shown] == [f"source {number}" for number in range(count)]
+    for axes, source in zip(shown, sources, strict=True):
+        mine = frame["source"] == source
+        expected = zip(prediction[mine].round(6), frame.loc[mine, "delta"].round(6), strict=True)
+        assert drawn(axes) == set(expected)
+
+
+def test_the_axes_have_the_unit_of_the_outcome():
+    frame = rows(["one", "two"])
+    figure = foresight(frame, frame["delta"], around(frame["delta"]), AGREEMENT)
+    assert figure.axes[0].get_ylabel() == "observed change in agreement (points)"
+    assert figure.axes[1].get_xlabel() == "predicted change in agreement (points)"
+
+
+@pytest.mark.parametrize("left_out", ["source", "family"])
+def test_the_table_says_what_was_left_out_and_what_the_gain_is_over(left_out):
+    table = methods_table(JUDGED, "words", left_out)
+    assert left_out in table.title
+    assert [row["method"] for row in table.rows] == ["js", "words"]
+    assert "R2 over words" in [column.title for column in table.columns]
+
+
+def test_the_table_of_sources_has_the_unit_of_the_outcome():
+    frame = pd.DataFrame(
+        {"source": ["one"], "personas": [7], "r2": [0.2], "rho": [0.5], "error": [3.0]}
+    )
+    titles = [column.title for column in sources_table(frame, "js", AGREEMENT).columns]
+    assert "error (points)" in titles
