@@ -500,17 +500,16 @@ def matched_install(
         figure = Figure(figsize=(0.8 + 4.6 * len(ways), 4.0))
         panels = figure.subplots(1, len(ways), squeeze=False)[0]
         for axes, (title, way) in zip(panels, ways.items(), strict=True):
-            ordered = way.sort_values("source", ascending=outcome.direction > 0)
-            x = np.array([0.0, *ordered["source"]])
+            x = np.array([0.0, *way["source"]])  # in the order of the training
             axes.axhline(0, color=INK, linewidth=0.8)
-            ends = [0.0, x[-1]]
+            ends = [0.0, outcome.direction * max(outcome.direction * x)]
             axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
             for group, colour in colours.items():
                 mean, low, high = (
-                    np.array([0.0, *ordered[f"{group}{end}"]]) for end in ("", "_low", "_high")
+                    np.array([0.0, *way[f"{group}{end}"]]) for end in ("", "_low", "_high")
                 )
                 axes.plot(x, mean, color=colour, marker="o", markersize=4, label=group, zorder=3)
-                axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=2)
+                axes.vlines(x, low, high, color=colour, linewidth=1, alpha=0.5, zorder=2)
             labelled = [
                 (row["source"], row["family"], f"{row['steps']}") for _, row in way.iterrows()
             ]
