@@ -51,7 +51,7 @@ def predictors(
         columns[f"raw@{layer}"] = rows["raw"]
         columns[f"centred@{layer}"] = rows["centred"]
         columns[f"distance@{layer}"] = -rows["distance"]
-    columns |= dict(lexical(prompts, source, names).items())
+    columns |= {str(name): column for name, column in lexical(prompts, source, names).items()}
     table = pd.DataFrame(columns)
     ranked = [name for name in table if table[name].notna().all() and table[name].nunique() > 1]
     return table[ranked]

@@ -15,6 +15,7 @@ from persona_leakage.analysis.persona_table import (
 from persona_leakage.analysis.prediction import compare
 from persona_leakage.analysis.question_model import with_log_odds
 from persona_leakage.analysis.roles import roles
+from persona_leakage.analysis.words_or_geometry import words_or_geometry
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.persona_sets import evaluated_for, from_records
 from persona_leakage.data.questions import read_questions
@@ -35,6 +36,7 @@ from persona_leakage.report.cell_tables import (
     predictors_table,
 )
 from persona_leakage.report.words import spaced
+from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 from persona_leakage.study.results import (
@@ -71,7 +73,8 @@ def main(cell: Cell) -> None:
     clock = Stopwatch()
     with clock.time("analyse"):
         pairs = pd.read_parquet(paths.pairs(study))
-        towards = pairs[(pairs["layer"] == layer) & (pairs["source"] == cell.source)]
+        at_layer = pairs[pairs["layer"] == layer]
+        towards = at_layer[at_layer["source"] == cell.source]
         before = read_scores(paths.baseline(study), names, outcome)
         after = read_scores(paths.scores(study, cell), names, outcome)
         role = roles([personas[name] for name in names], cell.source, negatives)
@@ -91,6 +94,7 @@ def main(cell: Cell) -> None:
         )
         primary = f"raw@{layer}"
         compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
+        crossed = words_or_geometry(table, at_layer, personas, cell.source, outcome)
         numbers = headline(table, cell.seed) | margin_gradient(table, cell.seed)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         result = CellResult(
@@ -116,6 +120,9 @@ def main(cell: Cell) -> None:
             "gradient": figures.scatter(table, title, outcome),
             "gradient_centred": figures.scatter(table, title, outcome, kind="centred"),
             "after_training": figures.after_training(table, boundary, title, outcome),
+            "words_geometry": words_geometry(
+                table, at_layer, crossed, personas, f"{title}: {crossed.verdict}", outcome
+            ),
             "before_after": figures.before_after(table, title, outcome),
             "training": figures.training_curve(curve, title),
         }

@@ -4,7 +4,12 @@ from persona_leakage.report.verdict import HELD_P, Evidence, Span, Verdict, leas
 from persona_leakage.report.words import spaced
 from persona_leakage.study.outcome import Outcome
 
-RIVALS = {"words": "the overlap of prompts in words", "tfidf": "the TF-IDF of prompts"}
+RIVALS = {
+    "noun": "the source's noun in the prompt",
+    "words": "the overlap of prompts in content words",
+    "tfidf": "the TF-IDF of prompts",
+    "characters": "the letters of prompts",
+}
 
 
 def paragraph(conclusion: Verdict, outcome: Outcome) -> str:

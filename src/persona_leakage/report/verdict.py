@@ -18,7 +18,7 @@ LEAST_RHO = 0.5
 GRADIENT_P = 0.01
 HELD_P = 0.05
 ENOUGH_SEEDS = 3
-RIVALS = ("words", "tfidf")
+RIVALS = ("noun", "words", "tfidf", "characters")
 
 
 @dataclass(frozen=True)

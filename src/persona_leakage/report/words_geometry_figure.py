@@ -1,6 +1,7 @@
 """The figure that parts words from geometry: change against centred cosine, by the words shared."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -137,7 +138,7 @@ def _mean(axes: Axes, cell: CrossCell, threshold: float) -> None:
 def _table(axes: Axes, result: WordsOrGeometry, outcome: Outcome) -> None:
     """Write the four means, and of how many personas, beside the axes."""
     left, bottom = CORNER
-    text = {"transform": axes.transAxes, "fontsize": 8, "va": "bottom"}
+    text: dict[str, Any] = {"transform": axes.transAxes, "fontsize": 8, "va": "bottom"}
     axes.text(left, bottom + 3 * UP, f"mean change, {outcome.unit} (personas)", **text)
     for column, side in enumerate(("far", "near"), start=1):
         axes.text(left + (0.9 + 1.05 * column) * ACROSS, bottom + 2 * UP, side, ha="right", **text)
