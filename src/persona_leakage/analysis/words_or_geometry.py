@@ -284,7 +284,7 @@ def _crossed(
     if not prompt or family not in centred.index:
         return None
     frame = bystanders[bystanders["persona"] != family].copy()
-    frame["cosine"] = centred.loc[family].loc[frame["persona"].tolist()].to_numpy(float)
+    frame["cosine"] = centred.loc[family].reindex(frame["persona"]).to_numpy(float)
     written = {
         kind: frame[
             [

@@ -15,6 +15,7 @@ from persona_leakage.analysis.persona_table import (
 from persona_leakage.analysis.prediction import compare
 from persona_leakage.analysis.question_model import with_log_odds
 from persona_leakage.analysis.roles import roles
+from persona_leakage.analysis.words_or_geometry import words_or_geometry
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.persona_sets import Evaluated, by_name, evaluated_for
 from persona_leakage.data.questions import read_questions
@@ -36,6 +37,7 @@ from persona_leakage.report.cell_tables import (
     predictors_table,
 )
 from persona_leakage.report.words import spaced
+from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Neighbourhood, load_study
 from persona_leakage.study.results import (
@@ -110,6 +112,7 @@ def main(cell: Cell) -> None:
         numbers = headline(table) | sizes(seen["raw"]) | margin_gradient(table, cell.seed)
         for kind, evidence in seen.items():
             numbers |= rhos(evidence, kind)
+        crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         result = CellResult(
             study=study.study,
@@ -136,6 +139,9 @@ def main(cell: Cell) -> None:
             "gradient": figures.scatter(table, title, outcome),
             "gradient_centred": figures.scatter(table, title, outcome, kind="centred"),
             "after_training": figures.after_training(table, boundary, title, outcome),
+            "words_geometry": words_geometry(
+                table, here, crossed, personas, f"{title}: {crossed.verdict}", outcome
+            ),
             "before_after": figures.before_after(table, title, outcome),
             "training": figures.training_curve(curve, title),
         }
