@@ -4,7 +4,7 @@
 UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
-.PHONY: repro test test-slow lint mutants setup study kept sweep bench
+.PHONY: repro test test-slow lint mutants calibration setup study kept sweep bench
 
 repro: setup
 	$(RUN) dvc repro
@@ -28,6 +28,10 @@ lint: setup
 mutants: setup
 	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
 	nice -n 15 $(RUN) python tests/mutants.py
+
+# what the statistics do in simulated studies whose truth is known: minutes, docs/statistics.md
+calibration: setup
+	nice $(RUN) python calibration/table.py
 
 # make study STUDY=paper: switch params.yaml to a study of studies/ and compute it
 study: setup

@@ -22,10 +22,10 @@ ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, sc
 LEVEL = 0.05
 
 
-def tests_of_rho(
+def sizes_of_rho(
     geometry: Geometry, studies: int, seed: int, only: str = "", resamples: int = 99
 ) -> list[Row]:
-    """Sizes: damage that has nothing to do with the source must rarely look as if it had."""
+    """Simulate sizes: damage that has nothing to do with the source must rarely look as if it had."""
     rows = []
     for number, (truth, factor) in enumerate(fields(geometry).items()):
         if only and only not in truth:
@@ -67,7 +67,7 @@ def _tests(geometry: Geometry, damage, study: int, resamples: int) -> list[float
 
 
 def power_of_rho(geometry: Geometry, studies: int, seed: int, resamples: int = 99) -> list[Row]:
-    """Power: damage in the source's family, the more the nearer."""
+    """Simulate power: damage in the source's family, the more the nearer."""
     rng = np.random.default_rng(seed)
     hits = []
     for study in range(studies):
@@ -89,7 +89,7 @@ def _population(rng: np.random.Generator, personas: int, questions: int):
 
 
 def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120) -> list[Row]:
-    """Coverage of the two-way intervals: personas and questions of a wider population."""
+    """Simulate coverage of the two-way intervals: personas and questions of a wider population."""
     rng = np.random.default_rng(seed)
     similarity, damage, _ = _population(rng, 100_000, 0)
     seen = damage + rng.normal(0, 0.35 / questions**0.5, len(damage))
@@ -125,7 +125,7 @@ def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120)
 
 
 def equivalence(studies: int, seed: int) -> list[Row]:
-    """A mean change that just counts is rarely called none, and a small one often."""
+    """Count how often a mean change that just counts is called none, and a small one."""
     rng = np.random.default_rng(seed)
     rows = []
     for mean, word, low, high in (
@@ -150,21 +150,21 @@ def equivalence(studies: int, seed: int) -> list[Row]:
 Damage = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 SHAPES: dict[str, Damage] = {
     "step: relatives -20 pp": lambda near, kin, rng: -0.2 * kin,
-    "step: the nearest third of the family -25 pp": lambda near, kin, rng: -0.25
-    * (near > np.quantile(near[kin], 2 / 3)),
-    "gradient: -40 pp to 0 over the family": lambda near, kin, rng: -0.4
-    * kin
-    * (stats.rankdata(np.where(kin, near, -9)) - (~kin).sum()).clip(0)
-    / kin.sum(),
-    "gradient: -40 pp to 0 over everyone": lambda near, kin, rng: -0.4
-    * stats.rankdata(near)
-    / len(near),
+    "step: the nearest third of the family -25 pp": lambda near, kin, rng: (
+        -0.25 * (near > np.quantile(near[kin], 2 / 3))
+    ),
+    "gradient: -40 pp to 0 over the family": lambda near, kin, rng: (
+        -0.4 * kin * (stats.rankdata(np.where(kin, near, -9)) - (~kin).sum()).clip(0) / kin.sum()
+    ),
+    "gradient: -40 pp to 0 over everyone": lambda near, kin, rng: (
+        -0.4 * stats.rankdata(near) / len(near)
+    ),
     "nothing": lambda near, kin, rng: np.zeros(len(near)),
 }
 
 
 def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) -> list[Row]:
-    """A step is rarely called a gradient, and the other way round."""
+    """Count how often a step is called a gradient, and the other way round."""
     rows = []
     for number, (truth, damage_of) in enumerate(SHAPES.items()):
         rng = np.random.default_rng([seed, number])
@@ -191,7 +191,7 @@ def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) ->
 
 
 def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> list[Row]:
-    """The best of many predictors that have nothing to do with the damage is rarely found."""
+    """Count how often the best of many predictors without any connection is found."""
     factors = fields(geometry)
     rows = []
     groups = [geometry.clusters[name] for name in geometry.names]
@@ -215,9 +215,10 @@ def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> 
 
 
 def what_would_settle(studies: int, seed: int) -> list[Row]:
-    """The number of personas that is asked for finds the effect in nine studies of ten."""
+    """Count how often the number of personas that is asked for finds the effect."""
     rng = np.random.default_rng(seed)
-    rho, parts, questions = 0.4, Components(persona=0.004, persona_seed=float("nan"), answer=0.2), 50
+    rho, questions = 0.4, 50
+    parts = Components(persona=0.004, persona_seed=float("nan"), answer=0.2)
     people = int(needed(rho, parts, 40, questions, 1).personas)
     pearson = 2 * np.sin(np.pi * rho / 6)  # that makes Spearman's rho of normal variables
     found = []
