@@ -5,7 +5,7 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint mutants setup setup-cpu study kept results predict example \
+.PHONY: help repro test test-slow lint mutants calibration setup setup-cpu study kept results predict example \
   sweep bench faults sbom audit
 
 help: ## this list
@@ -62,6 +62,9 @@ lint: setup ## linters, types, import contracts
 mutants: setup ## which small faults the tests would miss: hours, docs/mutants.md
 	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
 	nice -n 15 $(RUN) python tests/mutants.py
+
+calibration: setup ## what the statistics do where the truth is known: minutes, docs/statistics.md
+	nice $(RUN) python calibration/table.py
 
 faults: setup ## kills, bad input, settings, load: what is lost or broken, docs/reliability.md
 	nice $(RUN) python faults/inputs.py

@@ -22,10 +22,10 @@ ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, sc
 LEVEL = 0.05
 
 
-def tests_of_rho(
+def sizes_of_rho(
     geometry: Geometry, studies: int, seed: int, only: str = "", resamples: int = 99
 ) -> list[Row]:
-    """Sizes: damage that has nothing to do with the source must rarely look as if it had."""
+    """Simulate sizes: damage that has nothing to do with the source must rarely look as if it had."""
     rows = []
     for number, (truth, factor) in enumerate(fields(geometry).items()):
         if only and only not in truth:
@@ -67,7 +67,7 @@ def _tests(geometry: Geometry, damage, study: int, resamples: int) -> list[float
 
 
 def power_of_rho(geometry: Geometry, studies: int, seed: int, resamples: int = 99) -> list[Row]:
-    """Power: damage in the source's family, the more the nearer."""
+    """Simulate power: damage in the source's family, the more the nearer."""
     rng = np.random.default_rng(seed)
     hits = []
     for study in range(studies):
@@ -89,7 +89,7 @@ def _population(rng: np.random.Generator, personas: int, questions: int):
 
 
 def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120) -> list[Row]:
-    """Coverage of the two-way intervals: personas and questions of a wider population."""
+    """Simulate coverage of the two-way intervals: personas and questions of a wider population."""
     rng = np.random.default_rng(seed)
     similarity, damage, _ = _population(rng, 100_000, 0)
     seen = damage + rng.normal(0, 0.35 / questions**0.5, len(damage))
@@ -125,7 +125,7 @@ def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120)
 
 
 def equivalence(studies: int, seed: int) -> list[Row]:
-    """A mean change that just counts is rarely called none, and a small one often."""
+    """Count how often a mean change that just counts is called none, and a small one."""
     rng = np.random.default_rng(seed)
     rows = []
     for mean, word, low, high in (
@@ -164,7 +164,7 @@ SHAPES: dict[str, Damage] = {
 
 
 def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) -> list[Row]:
-    """A step is rarely called a gradient, and the other way round."""
+    """Count how often a step is called a gradient, and the other way round."""
     rows = []
     for number, (truth, damage_of) in enumerate(SHAPES.items()):
         rng = np.random.default_rng([seed, number])
@@ -191,7 +191,7 @@ def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) ->
 
 
 def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> list[Row]:
-    """The best of many predictors that have nothing to do with the damage is rarely found."""
+    """Count how often the best of many predictors without any connection is found."""
     factors = fields(geometry)
     rows = []
     groups = [geometry.clusters[name] for name in geometry.names]
@@ -215,13 +215,10 @@ def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> 
 
 
 def what_would_settle(studies: int, seed: int) -> list[Row]:
-    """The number of personas that is asked for finds the effect in nine studies of ten."""
+    """Count how often the number of personas that is asked for finds the effect."""
     rng = np.random.default_rng(seed)
-    rho, parts, questions = (
-        0.4,
-        Components(persona=0.004, persona_seed=float("nan"), answer=0.2),
-        50,
-    )
+    rho, questions = 0.4, 50
+    parts = Components(persona=0.004, persona_seed=float("nan"), answer=0.2)
     people = int(needed(rho, parts, 40, questions, 1).personas)
     pearson = 2 * np.sin(np.pi * rho / 6)  # that makes Spearman's rho of normal variables
     found = []

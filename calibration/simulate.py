@@ -34,14 +34,16 @@ class Geometry:
 
     @property
     def names(self) -> list[str]:
+        """Of the personas."""
         return list(self.raw.index)
 
     def family(self, source: str) -> frozenset[str]:
+        """Name whoever is in the source's cluster."""
         return frozenset(n for n, of in self.clusters.items() if of == self.clusters[source])
 
 
 def qwen() -> Geometry:
-    """The real one: 307 personas in Qwen2.5-Coder-1.5B-Instruct, layer 20."""
+    """Load the real one: 307 personas in Qwen2.5-Coder-1.5B-Instruct, layer 20."""
     folder = ROOT / "kept" / "qwen" / "centroids"
     manifest = json.loads((folder / "manifest.json").read_text())
     vectors = load_file(folder / "centroids.safetensors")["centroids"]
@@ -51,7 +53,7 @@ def qwen() -> Geometry:
 
 
 def small(personas: int = 120, seed: int = 0) -> Geometry:
-    """A made one: five families and single personas, few directions (participation ratio 4.7)."""
+    """Make one up: five families and single personas, few directions (a ratio of 4.7)."""
     rng = np.random.default_rng(seed)
     each = personas // 6
     of = [source for source in SOURCES for _ in range(each)]
@@ -61,13 +63,12 @@ def small(personas: int = 120, seed: int = 0) -> Geometry:
         for number in range(each)
     ]
     singles = [f"single_{number}" for number in range(personas - len(names))]
-    scale = 1 / np.arange(1, 41) ** 0.83
+    scale = 1 / np.arange(1, 41) ** 0.9
     middles = {source: rng.standard_normal(40) for source in SOURCES}
     vectors = [middles[source] + rng.standard_normal(40) for source in of]
     vectors += [1.4 * rng.standard_normal(40) for _ in singles]
-    common = np.zeros(40)
-    common[0] = 6.0
-    points = np.array(vectors) * scale + common
+    # a large common part, as all prompts have in a model: raw cosines are close to 1
+    points = np.column_stack([np.array(vectors) * scale, np.full(len(vectors), 15.0)])
     clusters = dict(zip([*names, *singles], [*of, *singles], strict=True))
     return _geometry(points, [*names, *singles], clusters)
 
@@ -116,7 +117,7 @@ def fields(geometry: Geometry) -> dict[str, np.ndarray]:
 def answers(
     damage: np.ndarray, questions: int, rng: np.random.Generator, flips: float = 0.08
 ) -> np.ndarray:
-    """Changes of answers, -1, 0 or 1, whose mean is the damage.
+    """Draw changes of answers, -1, 0 or 1, whose mean is the damage.
 
     Parameters
     ----------

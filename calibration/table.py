@@ -1,6 +1,6 @@
 """Simulate studies whose truth is known and write the table of ``docs/statistics.md``.
 
-``python calibration/table.py [--studies 200]``: minutes on one core.
+``python calibration/table.py [--studies 100]``: minutes on one core.
 """
 
 import argparse
@@ -17,15 +17,15 @@ SEED = 2026
 
 
 def sections(studies: int) -> list[Callable[[], list[Row]]]:
-    """What is simulated; a statistic joins by a function that returns rows."""
+    """List what is simulated; a statistic joins by a function that returns rows."""
     real, made = qwen(), small()
     return [
-        lambda: gradient.tests_of_rho(real, studies, SEED),
+        lambda: gradient.sizes_of_rho(real, studies, SEED),
         lambda: gradient.power_of_rho(real, studies // 2, SEED),
-        lambda: gradient.intervals(2 * studies, SEED),
-        lambda: gradient.equivalence(2 * studies, SEED),
-        lambda: gradient.shapes(made, studies, SEED),
-        lambda: gradient.predictors(made, 2 * studies, SEED),
+        lambda: gradient.intervals(4 * studies, SEED),
+        lambda: gradient.equivalence(4 * studies, SEED),
+        lambda: gradient.shapes(made, 2 * studies, SEED),
+        lambda: gradient.predictors(made, studies, SEED),
         lambda: gradient.what_would_settle(10 * studies, SEED),
     ]
 
@@ -53,7 +53,7 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Write the table between the markers; exit with 1 where a row does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=200)
+    parser.add_argument("--studies", type=int, default=100)
     studies = parser.parse_args().studies
     rows: list[Row] = []
     for section in sections(studies):

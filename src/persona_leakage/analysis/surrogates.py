@@ -25,7 +25,7 @@ def surrogates(
     that, and finds a gradient towards nearly everyone. Surrogate maps keep it (Viladomat et al.
     2014; Burt et al. 2020): each draw is a Gaussian field over the personas whose covariance is one
     of a family of kernels, from no structure to the gram matrix of centred cosines and to Gaussian
-    kernels of two widths, with and without an effect that a cluster shares. A kernel is drawn with
+    kernels of several widths, with and without an effect that a cluster shares. A kernel is drawn with
     its posterior probability, all being equally likely at first, given the normal scores (van der
     Waerden 1952) of the changes; mean and variance are integrated out (restricted likelihood;
     Harville 1974). Statistics of ranks do not care for either.
@@ -92,6 +92,7 @@ def _covariances(similarity: Floats, clusters: Sequence[Hashable]) -> Iterator[F
         _gaussian(similarity, 0.1),
         _gaussian(similarity, 1.0),
         _gaussian(centred, 0.3),
+        _gaussian(centred, 1.0),
     ):
         about_zero = _centred(smooth)
         shared = about_zero / np.diag(about_zero).mean()
