@@ -115,6 +115,13 @@ def test_of_predictors_that_say_nothing_none_is_told_from_the_best():
     assert told <= 4
 
 
+@pytest.mark.filterwarnings("error")
+def test_where_nobody_changed_there_is_no_rho_and_none_is_told_from_another():
+    frame = made().assign(delta=3.0)
+    judged = table(frame)
+    assert judged["rho"].isna().all() and judged["contender"].all()
+
+
 def test_a_sample_that_holds_a_row_twice_is_ranked_as_the_row_written_twice():
     rng = np.random.default_rng(3)
     x, y = rng.integers(5, size=(2, 12)).astype(float)

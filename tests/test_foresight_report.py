@@ -64,8 +64,8 @@ def test_each_source_has_a_panel_with_every_persona(count):
 def test_the_axes_have_the_unit_of_the_outcome():
     frame = rows(["one", "two"])
     figure = foresight(frame, frame["delta"], around(frame["delta"]), WHAT)
-    assert figure.axes[0].get_ylabel() == "observed change in agreement (points)"
-    assert figure.axes[1].get_xlabel() == "predicted change in agreement (points)"
+    assert figure.get_supylabel() == "observed change in agreement (points)"
+    assert figure.get_supxlabel() == "predicted change in agreement (points)"
 
 
 @pytest.mark.parametrize("left_out", ["source", "family"])

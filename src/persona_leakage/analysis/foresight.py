@@ -297,7 +297,8 @@ def judge(
         }
         row: dict[str, float | str] = {"method": name}
         for key, values in found.items():
-            low, high = np.nanpercentile(values[1:], TAILS)
+            known = values[1:][np.isfinite(values[1:])]
+            low, high = np.percentile(known, TAILS) if len(known) else (np.nan, np.nan)
             row |= {key: float(values[0]), f"{key}_low": float(low), f"{key}_high": float(high)}
         rows.append(row | {"contender": bool(contenders[number])})
     return pd.DataFrame(rows).sort_values("r2", ascending=False, ignore_index=True)
@@ -448,8 +449,11 @@ def _mean_rho(
 
 def _contenders(rho: Floats) -> np.ndarray:
     """Which methods are not told from the best one; of rho (samples, methods), seen first."""
+    if not np.isfinite(rho[0]).any():
+        return np.ones(rho.shape[1], dtype=bool)
     behind = rho[:, [int(np.nanargmax(rho[0]))]] - rho
     seen, drawn = behind[0], behind[1:]
+    drawn = drawn[np.isfinite(drawn).any(axis=1)]
     spread = np.nanstd(drawn, axis=0)
     spread[spread == 0] = 1.0  # the best one, and what predicts as it does
     most = np.nanmax((drawn - seen) / spread, axis=1)

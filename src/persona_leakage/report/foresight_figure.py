@@ -68,13 +68,10 @@ def foresight(frame: pd.DataFrame, prediction: pd.Series, band: pd.DataFrame, wh
             axes.set_ylim(*ends)
         for axes in panels.flat[len(sources) :]:
             axes.set_visible(False)
-        for column in range(columns):
-            shown = [row for row in range(rows) if row * columns + column < len(sources)]
-            below = panels[shown[-1], column]
-            below.set_xlabel(f"predicted {what}")
-            below.tick_params(labelbottom=True)
-        for row in range(rows):
-            panels[row, 0].set_ylabel(f"observed {what}")
+        for axes in panels.flat[max(0, len(sources) - columns) : len(sources)]:
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel(f"predicted {what}", fontsize=9, color=INK)
+        figure.supylabel(f"observed {what}", fontsize=9, color=INK)
         figure.tight_layout()
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(
