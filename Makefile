@@ -43,8 +43,8 @@ kept: setup
 # make predict SOURCE=pirate TEXT="You are a sailor.": who will be damaged, before any training;
 # TEXT may be left out
 predict: setup
-	$(RUN) dvc repro predictors
-	$(RUN) python -m persona_leakage.pipeline.predict --source $(SOURCE) $(if $(TEXT),--text "$(TEXT)")
+	$(RUN) dvc repro predictors geometry
+	$(RUN) python -m persona_leakage.pipeline.predict --source "$$SOURCE" $(if $(TEXT),--text "$$TEXT")
 
 # five settings of learning rate and epochs on the first source of params.yaml
 sweep: setup
