@@ -37,8 +37,8 @@ results: setup ## docs/results.md: the original's claims beside ours
 
 # make predict SOURCE=pirate TEXT="You are a sailor."; without TEXT everyone in the catalog is ranked
 predict: setup ## SOURCE=name TEXT="prompt": who will be damaged, before any training
-	$(RUN) dvc repro predictors
-	$(RUN) python -m persona_leakage.pipeline.predict --source $(SOURCE) $(if $(TEXT),--text "$(TEXT)")
+	$(RUN) dvc repro predictors geometry
+	$(RUN) python -m persona_leakage.pipeline.predict --source "$$SOURCE" $(if $(TEXT),--text "$$TEXT")
 
 example: setup ## the examples in Python, on what is in the repository
 	for file in examples/*.py; do $(RUN) python $$file || exit; done

@@ -78,7 +78,7 @@ def at_work(made, monkeypatch):
     for source, rows in table.groupby("source"):
         near = 40 * (rows["js"] / rows["js"].max() - 1)
         role = np.where(rows["persona"] == source, "source", "bystander")
-        personas = rows[["persona"]].assign(role=role, delta=near)
+        personas = rows[["persona"]].assign(role=role, delta=near, margin_delta=near / 20)
         result = SimpleNamespace(source=source, variant="contrastive", outcome=ACCURACY)
         cells.append(SimpleNamespace(result=result, personas=personas))
     for module in (foresight, predict):
@@ -132,12 +132,15 @@ def test_judging_writes_what_was_seen_and_how_well_it_was_foreseen(at_work):
     foresight.main()
     folder = paths.foresight(at_work)
     rows = pd.read_parquet(folder / "rows.parquet")
-    assert len(rows) == 2 * (len(PERSONAS) - 1)
+    assert rows.groupby("change").size().to_dict() == dict.fromkeys(
+        ("delta", "margin_delta"), 2 * (len(PERSONAS) - 1)
+    )
     tables = read_json(folder / "tables.json")
-    assert {*tables} == {"left_out_source", "left_out_family", "sources"}
-    by_method = {row["method"]: row for row in tables["left_out_source"]["rows"]}
+    kinds = ("left_out_source", "left_out_family", "sources")
+    assert {*tables} == {f"{change}_{kind}" for change in rows["change"] for kind in kinds}
+    by_method = {row["method"]: row for row in tables["delta_left_out_source"]["rows"]}
     assert by_method["js"]["r2"] > 0.5 > by_method["margin"]["r2"]
-    assert (folder / "left_out_source.svg").exists()
+    assert (folder / "margin_delta_left_out_source.svg").exists()
 
 
 def test_a_trained_source_is_ranked_without_a_model(at_work, monkeypatch, capsys):
@@ -146,7 +149,8 @@ def test_a_trained_source_is_ranked_without_a_model(at_work, monkeypatch, capsys
     table = pd.read_csv(f"outputs/{at_work.study}/predictions/villain.csv")
     assert {*table["persona"]} == {*PERSONAS} - {"villain"}
     assert table["predicted"].is_monotonic_increasing
-    assert ((table["low"] < table["predicted"]) & (table["predicted"] < table["high"])).all()
+    for name in ("predicted", "log_odds"):
+        assert (table[f"{name}_low"] < table[f"{name}_high"]).all()
     printed = capsys.readouterr().out
     assert "fitted on comedian, villain" in printed and "R2" in printed
 

@@ -93,6 +93,35 @@ def test_r2_and_rho_are_those_of_their_definitions():
     assert row["rho"] == pytest.approx(np.mean(rho))
 
 
+def test_what_the_damage_follows_is_told_from_noise_and_equals_are_not_told_apart():
+    judged = table(made())
+    assert judged["contender"].to_dict() == {
+        "near": True,
+        "both": True,
+        "a layer": True,
+        "words": False,
+    }
+
+
+def test_of_predictors_that_say_nothing_none_is_told_from_the_best():
+    rng = np.random.default_rng(8)
+    told = 0
+    for seed in range(20):
+        frame = made(slope=0.0, seed=seed)
+        many = [f"n{number}" for number in range(8)]
+        frame = frame.assign(**{name: rng.normal(size=len(frame)) for name in many})
+        predictions = foresight.held_out(frame, [Method(n, (n,)) for n in many], "source")
+        told += not foresight.judge(frame, predictions, "n0", seed=seed)["contender"].all()
+    assert told <= 4
+
+
+@pytest.mark.filterwarnings("error")
+def test_where_nobody_changed_there_is_no_rho_and_none_is_told_from_another():
+    frame = made().assign(delta=3.0)
+    judged = table(frame)
+    assert judged["rho"].isna().all() and judged["contender"].all()
+
+
 def test_a_sample_that_holds_a_row_twice_is_ranked_as_the_row_written_twice():
     rng = np.random.default_rng(3)
     x, y = rng.integers(5, size=(2, 12)).astype(float)

@@ -3,15 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from made import ACCURACY, AGREEMENT
 from matplotlib.collections import PathCollection
 
 from persona_leakage.report.foresight_figure import foresight
 from persona_leakage.report.foresight_tables import methods_table, sources_table
 
+WHAT = "change in agreement (points)"
 JUDGED = pd.DataFrame(
     {
         "method": ["js", "words"],
+        "contender": [True, False],
         **{
             f"{key}{end}": [0.4, 0.1]
             for key in ("r2", "rho", "gain")
@@ -51,7 +52,7 @@ def test_each_source_has_a_panel_with_every_persona(count):
     sources = [f"source_{number}" for number in range(count)]
     frame = rows(sources)
     prediction = pd.Series(np.linspace(-1, 1, len(frame)), index=frame.index)
-    figure = foresight(frame, prediction, around(prediction), ACCURACY)
+    figure = foresight(frame, prediction, around(prediction), WHAT)
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in shown] == [f"source {number}" for number in range(count)]
     for axes, source in zip(shown, sources, strict=True):
@@ -62,22 +63,22 @@ def test_each_source_has_a_panel_with_every_persona(count):
 
 def test_the_axes_have_the_unit_of_the_outcome():
     frame = rows(["one", "two"])
-    figure = foresight(frame, frame["delta"], around(frame["delta"]), AGREEMENT)
-    assert figure.axes[0].get_ylabel() == "observed change in agreement (points)"
-    assert figure.axes[1].get_xlabel() == "predicted change in agreement (points)"
+    figure = foresight(frame, frame["delta"], around(frame["delta"]), WHAT)
+    assert figure.get_supylabel() == "observed change in agreement (points)"
+    assert figure.get_supxlabel() == "predicted change in agreement (points)"
 
 
 @pytest.mark.parametrize("left_out", ["source", "family"])
 def test_the_table_says_what_was_left_out_and_what_the_gain_is_over(left_out):
-    table = methods_table(JUDGED, "words", left_out)
-    assert left_out in table.title
+    table = methods_table(JUDGED, "words", left_out, WHAT)
+    assert left_out in table.title and WHAT in table.title
     assert [row["method"] for row in table.rows] == ["js", "words"]
     assert "R2 over words" in [column.title for column in table.columns]
 
 
-def test_the_table_of_sources_has_the_unit_of_the_outcome():
+def test_the_table_of_sources_says_what_was_foreseen_and_from_what():
     frame = pd.DataFrame(
         {"source": ["one"], "personas": [7], "r2": [0.2], "rho": [0.5], "error": [3.0]}
     )
-    titles = [column.title for column in sources_table(frame, "js", AGREEMENT).columns]
-    assert "error (points)" in titles
+    title = sources_table(frame, "js", WHAT).title
+    assert WHAT in title and "js" in title

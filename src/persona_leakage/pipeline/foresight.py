@@ -15,6 +15,7 @@ from persona_leakage.pipeline import paths
 from persona_leakage.report import figures
 from persona_leakage.report.foresight_figure import foresight as draw
 from persona_leakage.report.foresight_tables import methods_table, sources_table
+from persona_leakage.report.words import change_of
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.study.results import FinishedCell, read_cell
 
@@ -23,7 +24,9 @@ SEED = 0  # of the bootstrap
 
 @command
 def main() -> None:
-    """Write ``rows.parquet`` (of ``evidence``), ``tables.json`` (titled tables) and figures.
+    """Write ``rows.parquet`` (of ``evidence``, by ``change``), ``tables.json`` and figures.
+
+    Of each of ``changes`` and what is left out: a titled table and a figure.
 
     With cells of one source alone nothing can be left out but families; with none there is nothing
     to judge, and ``tables.json`` is empty.
@@ -35,30 +38,53 @@ def main() -> None:
             folder.mkdir()
             write_json(folder / "tables.json", {})
         return
-    rows = evidence(study, cells)
-    outcome = cells[0].result.outcome
-    tables, pictures = {}, {}
+    tables, pictures, kept = {}, {}, []
     ways: tuple[LeftOut, ...] = ("source", "family")
-    for left_out in ways:
-        if rows[left_out].nunique() < 2:
-            continue
-        predictions = foresight.held_out(rows, compared(study, rows), left_out)
-        judged = foresight.judge(rows, predictions, foresight.WORDS, seed=SEED)
-        everything = predictions[foresight.EVERYTHING]
-        tables[f"left_out_{left_out}"] = methods_table(judged, foresight.WORDS, left_out)
-        if left_out == "source":
-            each = foresight.by_source(rows, predictions, foresight.EVERYTHING)
-            tables["sources"] = sources_table(each, foresight.EVERYTHING, outcome)
-        band = foresight.limits(rows, everything, rows["source"], everything)
-        pictures[f"left_out_{left_out}"] = draw(rows, everything, band, outcome)
+    for change, what in changes(cells).items():
+        rows = evidence(study, cells, change)
+        kept.append(rows.assign(change=change))
+        for left_out in ways:
+            if rows[left_out].nunique() < 2:
+                continue
+            name = f"{change}_left_out_{left_out}"
+            predictions = foresight.held_out(rows, compared(study, rows), left_out)
+            judged = foresight.judge(rows, predictions, foresight.WORDS, seed=SEED)
+            everything = predictions[foresight.EVERYTHING]
+            tables[name] = methods_table(judged, foresight.WORDS, left_out, what)
+            if left_out == "source":
+                each = foresight.by_source(rows, predictions, foresight.EVERYTHING)
+                tables[f"{change}_sources"] = sources_table(each, foresight.EVERYTHING, what)
+            band = foresight.limits(rows, everything, rows["source"], everything)
+            pictures[name] = draw(rows, everything, band, what)
     with whole(paths.foresight(study)) as folder:
         folder.mkdir()
-        rows.to_parquet(folder / "rows.parquet", index=False)
+        pd.concat(kept).to_parquet(folder / "rows.parquet", index=False)
         write_json(
             folder / "tables.json", {name: table.model_dump() for name, table in tables.items()}
         )
         for name, figure in pictures.items():
             figures.save(figure, folder / name)
+
+
+def changes(cells: Sequence[FinishedCell]) -> dict[str, str]:
+    """Say what there is to be foreseen: the outcome's change, and that of the log-odds.
+
+    Parameters
+    ----------
+    cells : sequence of FinishedCell
+        At least one, all of one outcome.
+
+    Returns
+    -------
+    dict
+        In words with the unit, by the column of the cells' persona tables. Log-odds are there when
+        every cell has them.
+    """
+    found = {"delta": change_of(cells[0].result.outcome)}
+    bystanders = [each.personas.query("role == 'bystander'") for each in cells]
+    if all("margin_delta" in rows and rows["margin_delta"].notna().all() for rows in bystanders):
+        found["margin_delta"] = "change in the log-odds of the right choice (nats)"
+    return found
 
 
 def finished(study: Study) -> list[FinishedCell]:
@@ -77,7 +103,7 @@ def finished(study: Study) -> list[FinishedCell]:
     return [each for each in read if each and each.result.fingerprint == study.fingerprint()]
 
 
-def evidence(study: Study, cells: Sequence[FinishedCell]) -> pd.DataFrame:
+def evidence(study: Study, cells: Sequence[FinishedCell], change: str = "delta") -> pd.DataFrame:
     """Put every bystander's change beside its predictors.
 
     Parameters
@@ -86,14 +112,16 @@ def evidence(study: Study, cells: Sequence[FinishedCell]) -> pd.DataFrame:
         Whose stage ``predictors`` has run.
     cells : sequence of FinishedCell
         Of ``finished``.
+    change : str
+        See ``foresight.observed``.
 
     Returns
     -------
     DataFrame
         ``foresight.KEYS``, the columns of the stage ``predictors`` and of ``with_words``.
     """
-    personas = by_name(read_as(paths.personas(study), Participants).personas)
-    rows = foresight.observed(cells, personas)
+    personas = from_records(read_json(paths.personas(study))["personas"])
+    rows = foresight.observed(cells, personas, change)
     measured = with_words(stored(study), personas)
     return rows.merge(measured, on=["source", "persona"], validate="one_to_one")
 

@@ -25,7 +25,14 @@ from persona_leakage.geometry.moments import gaussian, jeffreys
 from persona_leakage.model.loading import context, load_model, load_tokenizer
 from persona_leakage.model.scoring import items
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.foresight import compared, evidence, finished, stored, with_words
+from persona_leakage.pipeline.foresight import (
+    changes,
+    compared,
+    evidence,
+    finished,
+    stored,
+    with_words,
+)
 from persona_leakage.pipeline.predictors import read_states, source_directions
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import alignment
@@ -64,7 +71,7 @@ def main(source: str, text: str | None) -> None:
     if text is not None:
         shown = pd.concat([shown, table[table["persona"] == TYPED]]).drop_duplicates()
     print(sentence)
-    print(shown.to_string(index=False, float_format="%.1f" if "low" in table else "%.3f"))
+    print(shown.to_string(index=False, float_format="%.2f"))
     print(f"all {len(table)}: {path}")
 
 
@@ -81,9 +88,10 @@ def rank(study: Study, wanted: pd.DataFrame) -> tuple[pd.DataFrame, str]:
     Returns
     -------
     tuple of DataFrame and str
-        ``rank``, ``persona``; ``predicted``, ``low``, ``high`` (in the outcome's unit), or
-        ``centred`` (cosine) where no cell is finished: the most damaged first. And how that was
-        made, and how well it did on what it had not seen.
+        ``rank``, ``persona``; ``predicted`` (in the outcome's unit) and, where the cells have it,
+        ``log_odds`` (of the right choice), each with ``_low`` and ``_high``; or ``centred``
+        (cosine) where no cell is finished: the most damaged first. And how that was made, and how
+        well it did on what it had not seen.
     """
     source = str(wanted["source"].iloc[0])
     layer = read_json(paths.centroids(study) / "manifest.json")["layer"]
@@ -96,35 +104,36 @@ def rank(study: Study, wanted: pd.DataFrame) -> tuple[pd.DataFrame, str]:
             f"follows what was measured; ranked by centred cosine at layer {layer}, no interval"
         )
         return _ranked(table[["persona", "centred"]], "centred", ascending=False), sentence
-    rows = evidence(study, cells)
-    method = next(m for m in compared(study, rows) if m.name == foresight.EVERYTHING)
-    left_out: LeftOut = "family" if source in set(rows["source"]) else "source"
-    if rows[left_out].nunique() < 2:
-        left_out = "family"
-    predictions = foresight.held_out(rows, [method], left_out)
-    outcome = cells[0].result.outcome
-    predicted = foresight.predict(rows, method, wanted)
-    table = wanted.assign(predicted=predicted)
-    table = table.join(
-        foresight.limits(
-            rows, predictions[method.name], table["source"], table["predicted"], COVERAGE
+    table, sentences = wanted[["source", "persona"]], []
+    for change, what in changes(cells).items():
+        rows = evidence(study, cells, change)
+        method = next(m for m in compared(study, rows) if m.name == foresight.EVERYTHING)
+        fresh = source not in set(rows["source"]) and rows["source"].nunique() > 1
+        left_out: LeftOut = "source" if fresh else "family"
+        guesses = foresight.held_out(rows, [method], left_out)
+        predicted = pd.Series(foresight.predict(rows, method, wanted), index=wanted.index)
+        band = foresight.limits(rows, guesses[method.name], wanted["source"], predicted, COVERAGE)
+        name = "predicted" if change == "delta" else "log_odds"
+        table = table.assign(
+            **{name: predicted, f"{name}_low": band["low"], f"{name}_high": band["high"]}
         )
-    )[others]
-    judged = foresight.judge(rows, predictions, method.name, seed=0).iloc[0]
+        judged = foresight.judge(rows, guesses, method.name, seed=0).iloc[0]
+        sentences.append(
+            f"{name}: {what}; for a {left_out} left out of the fit R2 {judged['r2']:.2f} "
+            f"[{judged['r2_low']:.2f}, {judged['r2_high']:.2f}], rho {judged['rho']:.2f} "
+            f"[{judged['rho_low']:.2f}, {judged['rho_high']:.2f}]"
+        )
+        if fresh and rows["source"].nunique() > 2:
+            held = foresight.covered(rows, guesses[method.name], COVERAGE).mean()
+            sentences.append(
+                f"its intervals are for {COVERAGE:.0%}; made from the other sources' errors alone "
+                f"they held {held:.0%} of a source's personas"
+            )
     trained = ", ".join(dict.fromkeys(rows["source"]))
-    sentence = (
-        f"{source}: predicted change in {outcome.name} ({outcome.unit}), from {method.name}; "
-        f"fitted on {trained}; for a {left_out} left out of the fit R2 {judged['r2']:.2f} "
-        f"[{judged['r2_low']:.2f}, {judged['r2_high']:.2f}], rho {judged['rho']:.2f} "
-        f"[{judged['rho_low']:.2f}, {judged['rho_high']:.2f}]; low and high held "
-        f"{COVERAGE:.0%} of what was left out"
-    )
-    ranked = _ranked(
-        table[["persona", "predicted", "low", "high"]],
-        "predicted",
-        ascending=outcome.direction < 0,
-    )
-    return ranked, sentence
+    sentences.insert(0, f"{source}: from {method.name}; fitted on {trained}")
+    rising = cells[0].result.outcome.direction < 0
+    ranked = _ranked(table[others].drop(columns="source"), "predicted", ascending=rising)
+    return ranked, "\n".join(sentences)
 
 
 def _ranked(table: pd.DataFrame, column: str, *, ascending: bool) -> pd.DataFrame:

@@ -6,15 +6,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from persona_leakage.report.figures import COLOURS, INK, STYLE
-from persona_leakage.report.words import change_of, spaced
-from persona_leakage.study.outcome import Outcome
+from persona_leakage.report.words import spaced
 
 COLUMNS = 3
 
 
-def foresight(
-    frame: pd.DataFrame, prediction: pd.Series, band: pd.DataFrame, outcome: Outcome
-) -> Figure:
+def foresight(frame: pd.DataFrame, prediction: pd.Series, band: pd.DataFrame, what: str) -> Figure:
     """Plot what was observed against what had been predicted without the source's own cells.
 
     Parameters
@@ -25,8 +22,8 @@ def foresight(
         A column of ``analysis.foresight.held_out``, in the order of the frame.
     band : DataFrame
         ``low`` and ``high`` of the same rows, of ``analysis.foresight.limits``.
-    outcome : Outcome
-        For the axes.
+    what : str
+        The change, with its unit, for the axes: see ``words.change_of``.
     """
     sources = list(frame["source"].unique())
     columns = min(COLUMNS, len(sources))
@@ -71,13 +68,10 @@ def foresight(
             axes.set_ylim(*ends)
         for axes in panels.flat[len(sources) :]:
             axes.set_visible(False)
-        for column in range(columns):
-            shown = [row for row in range(rows) if row * columns + column < len(sources)]
-            below = panels[shown[-1], column]
-            below.set_xlabel(f"predicted {change_of(outcome)}")
-            below.tick_params(labelbottom=True)
-        for row in range(rows):
-            panels[row, 0].set_ylabel(f"observed {change_of(outcome)}")
+        for axes in panels.flat[max(0, len(sources) - columns) : len(sources)]:
+            axes.tick_params(labelbottom=True)
+        figure.supxlabel(f"predicted {what}", fontsize=9, color=INK)
+        figure.supylabel(f"observed {what}", fontsize=9, color=INK)
         figure.tight_layout()
         handles, labels = panels[0, 0].get_legend_handles_labels()
         figure.legend(

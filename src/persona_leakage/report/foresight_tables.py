@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import Column, TitledTable, titled
 
 R2 = "%+.2f"
@@ -13,7 +12,7 @@ WORDS = {
 }
 
 
-def methods_table(frame: pd.DataFrame, reference: str, left_out: str) -> TitledTable:
+def methods_table(frame: pd.DataFrame, reference: str, left_out: str, what: str) -> TitledTable:
     """Title how well each method foresees.
 
     Parameters
@@ -24,6 +23,8 @@ def methods_table(frame: pd.DataFrame, reference: str, left_out: str) -> TitledT
         The method that the gain is over.
     left_out : {"source", "family"}
         What each fit had not seen.
+    what : str
+        The change that was foreseen, with its unit: see ``words.change_of``.
     """
     columns = [Column(key="method", title="predicted from")]
     for key, title in (("r2", "R2"), ("gain", f"R2 over {reference}"), ("rho", "rho")):
@@ -32,18 +33,20 @@ def methods_table(frame: pd.DataFrame, reference: str, left_out: str) -> TitledT
             Column(key=f"{key}_low", title="low", form=R2),
             Column(key=f"{key}_high", title="high", form=R2),
         ]
+    columns.append(Column(key="contender", title="may be the best ranking"))
     return titled(
-        frame,
+        frame.assign(contender=["yes" if may else "no" for may in frame["contender"]]),
         columns,
-        f"Prediction before training: a {left_out} left out",
+        f"Prediction before training: {what}, a {left_out} left out",
         f"Each persona's change is predicted for {WORDS[left_out]}. R2 is 0 for a method no better "
         "than the mean of what was fitted, and below 0 for a worse one. rho is Spearman's between "
         "predicted and observed, mean over the sources: at what a ranking aims. Intervals are 95 % "
-        "bootstrap over sources and over groups of personas written alike.",
+        "bootstrap over sources and over groups of personas written alike. A method may be the "
+        "best ranking where its rho is not told from the highest one, all methods counted.",
     )
 
 
-def sources_table(frame: pd.DataFrame, method: str, outcome: Outcome) -> TitledTable:
+def sources_table(frame: pd.DataFrame, method: str, what: str) -> TitledTable:
     """Title how well one method foresees each source.
 
     Parameters
@@ -52,8 +55,8 @@ def sources_table(frame: pd.DataFrame, method: str, outcome: Outcome) -> TitledT
         Of ``analysis.foresight.by_source``.
     method : str
         Its name.
-    outcome : Outcome
-        For the unit of the error.
+    what : str
+        As for ``methods_table``; the error is in its unit.
     """
     return titled(
         frame,
@@ -62,9 +65,9 @@ def sources_table(frame: pd.DataFrame, method: str, outcome: Outcome) -> TitledT
             Column(key="personas", title="personas", form="%d"),
             Column(key="r2", title="R2", form=R2),
             Column(key="rho", title="rho", form=R2),
-            Column(key="error", title=f"error ({outcome.unit})", form="%.1f"),
+            Column(key="error", title="error", form="%.3g"),
         ],
-        f"Prediction before training, source by source: {method}",
+        f"Prediction before training: {what}, source by source, from {method}",
         "R2 far below 0 where a source changed hardly anyone: there is nothing to foresee, and any "
         "error is larger than that of the mean. The error is the root mean square.",
     )
