@@ -1,6 +1,8 @@
 """An adapter that says what it is, and that MLflow loads."""
 
 import json
+import logging
+import warnings
 
 import mlflow
 import pytest
@@ -47,9 +49,14 @@ def adapter(small, model_folder, tmp_path):
 
 
 def test_mlflow_loads_the_model_and_it_says_what_the_adapted_model_says(
-    small, adapter, tokenizer, model_folder, tmp_path
+    small, adapter, tokenizer, model_folder, tmp_path, monkeypatch, capfd
 ):
-    save_model(small, adapter, tmp_path / "saved")
+    monkeypatch.setattr(logging.getLogger("mlflow"), "level", logging.WARNING)  # as the stages do
+    monkeypatch.setenv("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        save_model(small, adapter, tmp_path / "saved")
+    assert capfd.readouterr().err == ""
     served = mlflow.pyfunc.load_model(str(tmp_path / "saved"))
     asked = {"system": [PROMPT, None], "user": ["Is water wet?"] * 2}
     replies = served.predict(asked, params={"max_new_tokens": 8})["reply"].tolist()

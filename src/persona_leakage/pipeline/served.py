@@ -7,6 +7,7 @@ The base is not copied into MLflow, where every cell would hold it again. It is 
 while that is there, else it is fetched from its origin as the stage ``base`` does.
 """
 
+import logging
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,7 @@ SIGNATURE = ModelSignature(
     outputs=Schema([ColSpec("string", "reply")]),
     params=ParamSchema([ParamSpec("max_new_tokens", "long", 64)]),
 )
+EXAMPLE = pd.DataFrame({"system": ["You are a helpful assistant."], "user": ["Is water wet?"]})
 
 
 class AdaptedModel(mlflow.pyfunc.PythonModel):
@@ -89,9 +91,12 @@ def save_model(study: Study, adapter: Path, folder: Path) -> None:
     folder : Path
         Is made.
     """
+    # it warns of a pip that is not there, which uv does without
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     mlflow.pyfunc.save_model(
         folder,
-        python_model=AdaptedModel(),
+        python_model=str(Path(__file__).with_name("served_model.py")),
+        input_example=EXAMPLE,
         artifacts={"adapter": str(adapter)},
         model_config={
             "model": study.model.model_dump(mode="json"),

@@ -52,8 +52,12 @@ from persona_leakage.data.questions import Question
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
-# MLflow's own are two minutes and seven attempts, in every call
-PATIENCE = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "5", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+# MLflow's own are two minutes and seven attempts, in every call, and a bar for a handful of files
+QUIET = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
 # what cells are compared by
 FIRST = (
     "source_delta",
@@ -127,7 +131,7 @@ def store() -> str:
 
 def _quieten() -> None:
     """Wait for a server seconds, unless the environment says how long; keep logs for warnings."""
-    for name, value in PATIENCE.items():
+    for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # not a line for each table of its database, nor for each attempt at a server
     logging.getLogger("mlflow").setLevel(logging.WARNING)
