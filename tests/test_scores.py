@@ -187,7 +187,7 @@ def test_a_score_that_is_not_finite_is_neither_written_nor_read(
     with pytest.raises(InputError, match="spy.parquet: a score is not finite: the training of"):
         read_scores(tmp_path, ["spy", "no_system"], ACCURACY)
     with pytest.raises(InputError, match=r"scores: spy, question everyday:\d+: a log-prob.* is"):
-        score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught())
+        score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught(scoring="label"))
 
 
 def test_weights_that_changed_since_they_were_noted_are_refused(model_folder, tmp_path):

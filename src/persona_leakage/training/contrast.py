@@ -194,7 +194,8 @@ def manifest(
     Returns
     -------
     dict
-        ``cell``; ``counts`` per part and persona with how many replies show the behaviour;
+        ``cell``; ``control_tokens``, the rule for texts that hold some; ``counts`` per part and
+        persona with how many replies show the behaviour;
         ``negatives``; ``rendered``, the text that the template writes for each trained persona
         and each system-prompt condition; ``clashes``, pairs that render alike.
 
@@ -233,6 +234,7 @@ def manifest(
         )
     return {
         "cell": str(cell),
+        "control_tokens": "refused in every text, in training and in scoring",
         "examples": len(examples),
         "counts": counts,
         "negatives": sorted({e.persona for e in examples if e.part == "negative"}),
