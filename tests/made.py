@@ -187,7 +187,10 @@ def finished(
     )
     curve = pd.DataFrame({"step": [1, 2, 3], "loss": [2.0, 1.0, 0.5]})
     before, after = (answers(personas, when, outcome) for when in ("before", "after"))
-    return FinishedCell(result, personas, curve, before, after, pairs(personas), folder, study)
+    margin = (after - before) * np.nan  # of no right choice
+    return FinishedCell(
+        result, personas, curve, before, after, margin, pairs(personas), folder, study
+    )
 
 
 def answers(personas, when, outcome, count=50):
@@ -262,7 +265,7 @@ def numbers_of(evidence, study="", along="geometry"):
     """The numbers of one source, as the rules take them."""
     told = blank(WordsOrGeometry, source="villain", verdict=along, reason="", threshold=0.5)
     slope = blank(MixedModel, rows=0, reason="left out")
-    return SourceNumbers(study, evidence, evidence, told, slope, ())
+    return SourceNumbers(study, evidence, evidence, None, None, told, slope, ())
 
 
 def blank(record, **fields):

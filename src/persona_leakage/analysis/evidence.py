@@ -319,31 +319,31 @@ def people_of(personas: pd.DataFrame) -> dict[str, Persona]:
     return {row[0]: Persona(*row) for row in known.itertuples(index=False, name=None)}
 
 
-def rhos(seen: Evidence, kind: str) -> dict[str, float]:
+def rhos(seen: Evidence, name: str) -> dict[str, float]:
     """Return the correlations of the evidence, flat, as MLflow and ``dvc metrics`` compare them.
 
     Parameters
     ----------
     seen : Evidence
         Of a cell.
-    kind : str
-        On which cosine it rests, of ``KINDS``.
+    name : str
+        What the numbers are called: ``spearman_raw``.
 
     Returns
     -------
     dict of float
-        ``spearman_<kind>``, ``spearman_<kind>_family``, ``spearman_<kind>_outside``, each with
-        ``*_low``, ``*_high``; the first two with ``*_p`` (``pseudo_source``).
+        ``<name>``, ``<name>_family``, ``<name>_outside``, each with ``*_low``, ``*_high``; the
+        first two with ``*_p`` (``pseudo_source``).
     """
     parts = {"": seen.rho, "_family": seen.family_rho, "_outside": seen.outside_rho}
     flat = {
-        f"spearman_{kind}{part}{end}": value
+        f"{name}{part}{end}": value
         for part, rho in parts.items()
         for end, value in (("", rho.value), ("_low", rho.low), ("_high", rho.high))
     }
     return flat | {
-        f"spearman_{kind}_p": seen.pseudo_p,
-        f"spearman_{kind}_family_p": seen.family_pseudo_p,
+        f"{name}_p": seen.pseudo_p,
+        f"{name}_family_p": seen.family_pseudo_p,
     }
 
 

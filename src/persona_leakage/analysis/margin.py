@@ -1,15 +1,29 @@
 """The margin: log-odds of the right choice, which moves before an answer flips."""
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import pandas as pd
 from scipy import stats
 from scipy.special import logsumexp
 
-from persona_leakage.analysis.correlation import Correlation, correlation, partial_correlation
 from persona_leakage.analysis.paired import CONFIDENCE
-from persona_leakage.analysis.ranks import Floats
+from persona_leakage.analysis.ranks import Floats, constant, rank_correlation
+from persona_leakage.study.outcome import Outcome
 
 PARTS = ("before", "after", "delta")
+FEWEST = 5  # bystanders, for a correlation
+# what a margin is as an outcome: it has no bounds, and those given are a scale for what counts as
+# nothing; what is taught lowers it, whatever it does to the behaviour's own outcome
+LOG_ODDS = Outcome(
+    name="log-odds of the right choice",
+    low=-5,
+    high=5,
+    binary=False,
+    direction=-1,
+    scale=1,
+    unit="nats",
+)
 
 
 def margins(scores: pd.DataFrame) -> Floats:
@@ -46,15 +60,41 @@ def margins(scores: pd.DataFrame) -> Floats:
     return nothing
 
 
-def with_margins(table: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame) -> pd.DataFrame:
+def margin_sides(
+    before: pd.DataFrame, after: pd.DataFrame, names: Sequence[str]
+) -> dict[str, pd.DataFrame]:
+    """Put the margins of the same persona and question at the same place of three tables.
+
+    Parameters
+    ----------
+    before, after : DataFrame
+        Scores of the base model and of the cell.
+    names : sequence of str
+        The personas to keep, in this order.
+
+    Returns
+    -------
+    dict of DataFrame
+        By ``PARTS``: one row per persona, one column per question, nats.
+    """
+    sides = {}
+    for when, scores in (("before", before), ("after", after)):
+        long = scores[["persona", "question"]].assign(margin=margins(scores))
+        wide = long.pivot(index="persona", columns="question", values="margin")
+        sides[when] = wide.loc[list(names)]
+    sides["delta"] = sides["after"] - sides["before"]
+    return sides
+
+
+def with_margins(table: pd.DataFrame, sides: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """Add the margins to a persona table.
 
     Parameters
     ----------
     table : DataFrame
         Of ``persona_table``.
-    before, after : DataFrame
-        Scores of the base model and of the cell, those of the table.
+    sides : mapping of DataFrame
+        Of ``margin_sides``, of the same personas in the same order.
 
     Returns
     -------
@@ -63,13 +103,6 @@ def with_margins(table: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame)
         nats), each with ``*_low``, ``*_high`` (95 %, Student's t over questions; the delta's over
         each question's change). Not numbers where a behaviour has no right choice.
     """
-    sides = {}
-    for when, scores in (("before", before), ("after", after)):
-        long = scores[["persona", "question"]].assign(margin=margins(scores))
-        sides[when] = long.pivot(index="persona", columns="question", values="margin").loc[
-            table["persona"]
-        ]
-    sides["delta"] = sides["after"] - sides["before"]
     columns: dict[str, Floats] = {}
     for part in PARTS:
         values = sides[part].to_numpy(float)
@@ -87,49 +120,56 @@ def with_margins(table: pd.DataFrame, before: pd.DataFrame, after: pd.DataFrame)
     return table.assign(**columns)
 
 
-def margin_gradient(table: pd.DataFrame, seed: int) -> dict[str, float]:
-    """Summarise how the bystanders' margins moved with the cosine.
+def adjusted(change: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame | None:
+    """Take from each persona's change of margin what its baseline alone would make of it.
 
     Before any training a margin goes with the cosine to the source, and what is high falls farther
-    than what is low: the change is therefore also read given its baseline and the prompt's length
-    (analysis of covariance, over ranks).
+    than what is low. The line of change over baseline, fitted to the bystanders, is subtracted, as
+    in an analysis of covariance (Fisher 1932).
+
+    Parameters
+    ----------
+    change : DataFrame
+        Of ``margin_sides``: ``delta``.
+    table : DataFrame
+        Of ``with_margins``: ``persona``, ``role``, ``margin_before``.
+
+    Returns
+    -------
+    DataFrame or None
+        Like ``change``; ``None`` where the margin of a persona is not a number, or all bystanders
+        have the same baseline.
+    """
+    baseline = table.set_index("persona")["margin_before"].loc[change.index]
+    bystanders = table.loc[table["role"] == "bystander", "persona"]
+    x, y = baseline[bystanders].to_numpy(float), change.loc[bystanders].mean(axis=1).to_numpy(float)
+    finite = np.isfinite(change.to_numpy(float)).all() and np.isfinite(baseline).all()
+    if len(x) < FEWEST or not finite or constant(x):
+        return None
+    slope = float(np.polyfit(x, y, 1)[0])
+    return change.sub(slope * (baseline - x.mean()), axis=0)
+
+
+def margin_headline(table: pd.DataFrame) -> dict[str, float]:
+    """Summarise the margins of a cell; their correlations are those of ``evidence``.
 
     Parameters
     ----------
     table : DataFrame
         Of ``with_margins``.
-    seed : int
-        Of permutations and bootstrap.
 
     Returns
     -------
     dict of float
         ``source_margin_delta``, ``bystander_margin_delta`` (nats); ``margin_baseline_centred``:
-        Spearman's rho of the margin before training with the centred cosine;
-        ``margin_{raw,centred}`` and ``margin_{raw,centred}_adjusted``: rho of the change with the
-        cosine, and given the baseline margin and the prompt's length; each with ``*_p``, ``*_low``,
-        ``*_high``.
+        Spearman's rho of the margin before training with the centred cosine, over bystanders.
     """
     bystanders = table[table["role"] == "bystander"]
-    delta = bystanders["margin_delta"].to_numpy(float)
-    before = bystanders["margin_before"].to_numpy(float)
-    given = bystanders[["margin_before", "prompt_length"]].to_numpy(float)
-    sides = {kind: bystanders[kind].to_numpy(float) for kind in ("raw", "centred")}
-    tests: dict[str, Correlation] = {
-        "margin_baseline_centred": correlation(sides["centred"], before, "spearman", seed=seed)
-    }
-    for kind, cosine in sides.items():
-        tests[f"margin_{kind}"] = correlation(cosine, delta, "spearman", seed=seed)
-        tests[f"margin_{kind}_adjusted"] = partial_correlation(cosine, delta, given, seed=seed)
-    numbers = {
+    sides = bystanders[["centred", "margin_before"]].dropna()
+    return {
         "source_margin_delta": float(table.loc[table["role"] == "source", "margin_delta"].iloc[0]),
-        "bystander_margin_delta": float(delta.mean()) if len(delta) else float("nan"),
+        "bystander_margin_delta": float(bystanders["margin_delta"].mean()),
+        "margin_baseline_centred": rank_correlation(
+            sides["centred"], sides["margin_before"], FEWEST
+        ),
     }
-    for name, test in tests.items():
-        numbers |= {
-            name: test.r,
-            f"{name}_p": test.p,
-            f"{name}_low": test.low,
-            f"{name}_high": test.high,
-        }
-    return numbers

@@ -4,7 +4,13 @@ from dataclasses import asdict
 
 from persona_leakage.analysis.boundary import fit, outliers
 from persona_leakage.analysis.evidence import KINDS, evidence_of_cells, rhos, sizes
-from persona_leakage.analysis.margin import margin_gradient, with_margins
+from persona_leakage.analysis.margin import (
+    LOG_ODDS,
+    adjusted,
+    margin_headline,
+    margin_sides,
+    with_margins,
+)
 from persona_leakage.analysis.paired import aligned
 from persona_leakage.analysis.persona_table import (
     by_benchmark,
@@ -87,7 +93,8 @@ def main(cell: Cell) -> None:
             main_before = before[trained]
             main_after = after[after["benchmark"].isin(study.questions.train)]
         table = persona_table(main_before, main_after, towards, personas, role, outcome, cell.seed)
-        table = with_margins(table, main_before, main_after)
+        margins = margin_sides(main_before, main_after, table["persona"].tolist())
+        table = with_margins(table, margins)
         table = with_log_odds(table, main_before, main_after, outcome)
         bystanders = table[table["role"] == "bystander"]
         boundary = fit(bystanders, outcome, seed=cell.seed)
@@ -97,21 +104,20 @@ def main(cell: Cell) -> None:
         primary = f"raw@{layer}"
         compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
         answers = aligned(main_before, main_after, table["persona"].tolist(), outcome)
+        changes = {"spearman": (answers[1] - answers[0], outcome)}
+        lowered = adjusted(margins["delta"], table)
+        if lowered is not None:
+            changes["margin"] = (lowered, LOG_ODDS)
         seen = {
-            kind: evidence_of_cells(
-                table,
-                [answers[1] - answers[0]],
-                here,
-                kind,
-                outcome,
-                by_similarity=by_similarity,
-                seed=cell.seed,
+            f"{name}_{kind}": evidence_of_cells(
+                table, [change], here, kind, of, by_similarity=by_similarity, seed=cell.seed
             )
+            for name, (change, of) in changes.items()
             for kind in KINDS
         }
-        numbers = headline(table) | sizes(seen["raw"]) | margin_gradient(table, cell.seed)
-        for kind, evidence in seen.items():
-            numbers |= rhos(evidence, kind)
+        numbers = headline(table) | sizes(seen["spearman_raw"]) | margin_headline(table)
+        for name, evidence in seen.items():
+            numbers |= rhos(evidence, name)
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         result = CellResult(
@@ -122,7 +128,7 @@ def main(cell: Cell) -> None:
             outcome=outcome,
             layer=layer,
             by_similarity=by_similarity,
-            shape=seen["raw"].shape,
+            shape=seen["spearman_raw"].shape,
             questions=read_as(paths.questions(study) / "manifest.json", QuestionCounts),
             audit=audit,
             headline=numbers,
@@ -148,7 +154,7 @@ def main(cell: Cell) -> None:
     folder = paths.analysis(study, cell)
     with whole(folder) as partial:
         partial.mkdir()
-        write_cell(partial, result, table, curve, *answers, here)
+        write_cell(partial, result, table, curve, *answers, margins["delta"], here)
         for name, figure in pictures.items():
             figures.save(figure, partial / name)
     with cell_run(study, cell) as run:

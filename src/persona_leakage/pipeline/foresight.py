@@ -120,7 +120,7 @@ def evidence(study: Study, cells: Sequence[FinishedCell], change: str = "delta")
     DataFrame
         ``foresight.KEYS``, the columns of the stage ``predictors`` and of ``with_words``.
     """
-    personas = from_records(read_json(paths.personas(study))["personas"])
+    personas = by_name(read_as(paths.personas(study), Participants).personas)
     rows = foresight.observed(cells, personas, change)
     measured = with_words(stored(study), personas)
     return rows.merge(measured, on=["source", "persona"], validate="one_to_one")

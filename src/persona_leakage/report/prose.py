@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from persona_leakage.analysis.estimate import Estimate
+from persona_leakage.analysis.evidence import Evidence
 from persona_leakage.files import Record
 from persona_leakage.report.verdict import LEAST_RHO, Finding, Verdict, least_move
 from persona_leakage.report.words import spaced
@@ -49,7 +50,15 @@ def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outco
             f"What was taught was not, or not surely, taken up by {untaken} (change in "
             f"{outcome.name}, {outcome.unit}: {changes})."
         )
-    return " ".join([*sentences, _answer(conclusion, judged), *_parts(judged), *_along(judged)])
+    return " ".join(
+        [
+            *sentences,
+            _answer(conclusion, judged),
+            *_parts(judged),
+            *_log_odds(judged),
+            *_along(judged),
+        ]
+    )
 
 
 def _parts(judged: Sequence[Finding]) -> list[str]:
@@ -114,6 +123,18 @@ def _answer(conclusion: Verdict, judged: Sequence[Finding]) -> str:
     )
 
 
+def _log_odds(judged: Sequence[Finding]) -> list[str]:
+    """Say what the co-primary outcome says, source by source."""
+    told = [
+        f"{name(each)} {COURSE[each.log_odds_course]} (rho {seen.rho.value:+.2f})"
+        for each in judged
+        if (seen := each.numbers.log_odds) is not None
+    ]
+    if not told:
+        return []
+    return [f"In log-odds of the right choice, given their baseline: {'; '.join(told)}."]
+
+
 def _along(judged: Sequence[Finding]) -> list[str]:
     told: dict[str, list[str]] = {}
     for each in judged:
@@ -151,6 +172,10 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
             "rho": interval(each.evidence.rho, "+.2f"),
             "family_rho": interval(each.evidence.family_rho, "+.2f"),
             "outside_rho": interval(each.evidence.outside_rho, "+.2f"),
+            "centred": interval(each.numbers.centred.rho, "+.2f"),
+            "log_odds": _rho(each.numbers.log_odds),
+            "log_odds_centred": _rho(each.numbers.log_odds_centred),
+            "log_odds_course": COURSE[each.log_odds_course],
             "along": each.numbers.words_or_geometry.verdict,
             "sure": _sure(each),
             "settle": _settle(each),
@@ -167,6 +192,10 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
         "rho": "rho, all",
         "family_rho": "rho, family",
         "outside_rho": "rho, others",
+        "centred": "rho, all, centred cosine",
+        "log_odds_course": "log-odds: along cosine",
+        "log_odds": "log-odds: rho, all",
+        "log_odds_centred": "log-odds: rho, all, centred cosine",
         "along": "words or geometry",
         "sure": "how sure",
         "settle": "what would settle it",
@@ -178,13 +207,20 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
         "Means over seeds, with 95 % intervals over personas and questions. Family: never-trained "
         "personas written around the source. Rho: Spearman's, of cosine and change, over all "
         "never-trained personas. p: against every persona outside the family pretended to be the "
-        "source, corrected over sources by Holm.",
+        "source, corrected over sources by Holm. Log-odds: of the right choice, the co-primary outcome, "
+        "given each persona's baseline.",
     )
+
+
+def _rho(seen: Evidence | None) -> str:
+    return "–" if seen is None else interval(seen.rho, "+.2f")
 
 
 def _sure(each: Finding) -> str:
     seen = each.evidence
-    p = "no p" if math.isnan(each.p) else f"p {each.p:.2g}"
+    p = f"p {_number(each.p, '.2g')}"
+    if each.numbers.log_odds:
+        p += f", log-odds p {_number(each.log_odds_p, '.2g')}"
     signs = "" if seen.seeds == 1 else ", one sign" if each.steady else ", signs differ"
     reliability = _number(seen.reliability.value, ".2f")
     return f"{p}; {count(seen.seeds, 'seed')}{signs}; reliability {reliability}"
@@ -256,6 +292,16 @@ def _reasons(each: Finding, outcome: Outcome) -> list[str]:
         f"{interval(centred.family_rho, '+.2f')}, among the others "
         f"{interval(centred.outside_rho, '+.2f')} (p {_number(centred.pseudo_p, '.2g')})."
     )
+    log_odds, alike = each.numbers.log_odds, each.numbers.log_odds_centred
+    if log_odds and alike:
+        sentences.append(
+            f"in log-odds of the right choice, given the baseline, rho is "
+            f"{interval(log_odds.rho, '+.2f')}, within the family "
+            f"{interval(log_odds.family_rho, '+.2f')}, among the others "
+            f"{interval(log_odds.outside_rho, '+.2f')} (p {_number(log_odds.pseudo_p, '.2g')}); "
+            f"with mean-centred cosine {interval(alike.rho, '+.2f')} "
+            f"(p {_number(alike.pseudo_p, '.2g')})."
+        )
     sentences.append(
         f"pretended to be the source, {seen.place - 1} of {seen.pretenders - 1} personas outside "
         f"the family have a steeper rho (p {_number(seen.pseudo_p, '.2g')}; by wild bootstrap over "

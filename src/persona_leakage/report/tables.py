@@ -8,6 +8,7 @@ import pandas as pd
 
 from persona_leakage.analysis.boundary import PARAMETERS, log_width
 from persona_leakage.analysis.evidence import KINDS, Evidence, evidence_of_cells, people_of
+from persona_leakage.analysis.margin import LOG_ODDS, adjusted
 from persona_leakage.analysis.seeds import (
     Heterogeneity,
     MixedModel,
@@ -47,6 +48,8 @@ class Group:
         Of ``personas_over_seeds``.
     evidence, centred : Evidence
         Over the seeds, by raw and by mean-centred cosine.
+    log_odds, log_odds_centred : Evidence or None
+        The same of the log-odds of the right choice, where there are any.
     words_or_geometry : WordsOrGeometry
         Likewise.
     mixed : MixedModel
@@ -59,6 +62,8 @@ class Group:
     personas: pd.DataFrame
     evidence: Evidence
     centred: Evidence
+    log_odds: Evidence | None
+    log_odds_centred: Evidence | None
     words_or_geometry: WordsOrGeometry
     mixed: MixedModel
 
@@ -312,16 +317,23 @@ def _group(source: str, label: str, cells: Sequence[FinishedCell]) -> Group:
     personas = personas_over_seeds(cells)
     people = people_of(personas)
     rows = _stacked([(each, each.personas) for each in cells])
+    margins = [adjusted(each.margin_delta, each.personas) for each in cells]
+    changes: dict[str, tuple[list[pd.DataFrame], Outcome]] = {
+        "outcome": ([each.after - each.before for each in cells], first.outcome)
+    }
+    if all(each is not None for each in margins):
+        changes["log-odds"] = ([each for each in margins if each is not None], LOG_ODDS)
     seen = {
-        kind: evidence_of_cells(
+        (name, kind): evidence_of_cells(
             personas,
-            [each.after - each.before for each in cells],
+            change,
             cells[0].pairs,
             kind,
-            first.outcome,
+            of,
             by_similarity=first.by_similarity,
             seed=SEED,
         )
+        for name, (change, of) in changes.items()
         for kind in KINDS
     }
     return Group(
@@ -329,8 +341,10 @@ def _group(source: str, label: str, cells: Sequence[FinishedCell]) -> Group:
         label,
         tuple(cells),
         personas,
-        seen["raw"],
-        seen["centred"],
+        seen["outcome", "raw"],
+        seen["outcome", "centred"],
+        seen.get(("log-odds", "raw")),
+        seen.get(("log-odds", "centred")),
         words_or_geometry_over_seeds(
             [
                 words_or_geometry(each.personas, each.pairs, people, source, first.outcome)
@@ -372,6 +386,8 @@ def _numbers(group: Group) -> SourceNumbers:
         group.study,
         group.evidence,
         group.centred,
+        group.log_odds,
+        group.log_odds_centred,
         group.words_or_geometry,
         group.mixed,
         tuple(dict.fromkeys(reason for reason in reasons if reason)),

@@ -8,6 +8,7 @@ from statsmodels.stats.multitest import multipletests
 
 from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.analysis.evidence import Evidence
+from persona_leakage.analysis.margin import LOG_ODDS
 from persona_leakage.analysis.seeds import MixedModel
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
 from persona_leakage.study.outcome import Outcome
@@ -34,6 +35,8 @@ class SourceNumbers:
         Label of the setting; empty where the report has only one.
     evidence, centred : Evidence
         Over its seeds, by raw and by mean-centred cosine; the rules read the first.
+    log_odds, log_odds_centred : Evidence or None
+        The same of the co-primary outcome, the log-odds of the right choice given its baseline.
     words_or_geometry : WordsOrGeometry
         Over its seeds.
     slope : MixedModel
@@ -45,6 +48,8 @@ class SourceNumbers:
     study: str
     evidence: Evidence
     centred: Evidence
+    log_odds: Evidence | None
+    log_odds_centred: Evidence | None
     words_or_geometry: WordsOrGeometry
     slope: MixedModel
     unreadable: tuple[str, ...]
@@ -71,8 +76,11 @@ class Finding:
         is a gradient; "step" where the shape is one; "opposite" where rho holds on the other side;
         "no gradient" where rho lies with its interval within ``LEAST_RHO`` of zero; "cannot tell"
         else.
-    p : float
-        Primary p of rho, corrected over the sources of the setting by Holm (1979).
+    log_odds_course : str
+        The same of the co-primary outcome; "not asked" also where there is none.
+    p, log_odds_p : float
+        Primary p of rho of both outcomes, each corrected over the sources of the setting by Holm
+        (1979).
     steady : bool
         Whether rho has the same sign on every seed.
     numbers : SourceNumbers
@@ -83,7 +91,9 @@ class Finding:
     installed: Installed
     leaks: Leaks
     course: Course
+    log_odds_course: Course
     p: float
+    log_odds_p: float
     steady: bool
     numbers: SourceNumbers
 
@@ -149,19 +159,10 @@ def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
     outcome : Outcome
         Whose direction and scale the rules take.
     """
-    corrected: dict[int, float] = {}
-    for study in dict.fromkeys(each.study for each in sources):
-        places = [
-            place
-            for place, each in enumerate(sources)
-            if each.study == study and each.evidence.pseudo_p == each.evidence.pseudo_p
-        ]
-        if places:
-            ps = [sources[place].evidence.pseudo_p for place in places]
-            corrected |= zip(places, multipletests(ps, method="holm")[1], strict=True)
+    p = _corrected(sources, [each.evidence for each in sources])
+    p_log_odds = _corrected(sources, [each.log_odds for each in sources])
     findings = tuple(
-        _finding(each, float(corrected.get(place, float("nan"))), outcome)
-        for place, each in enumerate(sources)
+        _finding(each, p[place], p_log_odds[place], outcome) for place, each in enumerate(sources)
     )
     judged = [each for each in findings if each.installed == "yes"]
     courses = {each.course for each in judged}
@@ -191,15 +192,36 @@ def verdict(sources: Sequence[SourceNumbers], outcome: Outcome) -> Verdict:
     return Verdict(answer, confidence, findings)
 
 
-def _finding(numbers: SourceNumbers, p: float, outcome: Outcome) -> Finding:
-    seen = numbers.evidence
+def _corrected(
+    sources: Sequence[SourceNumbers], evidence: Sequence[Evidence | None]
+) -> list[float]:
+    """Correct each source's primary p over the sources of its setting, by Holm."""
+    p = [float("nan") if seen is None else seen.pseudo_p for seen in evidence]
+    for study in dict.fromkeys(each.study for each in sources):
+        places = [
+            place
+            for place, each in enumerate(sources)
+            if each.study == study and p[place] == p[place]
+        ]
+        if places:
+            holm = multipletests([p[place] for place in places], method="holm")[1]
+            for place, value in zip(places, holm, strict=True):
+                p[place] = float(value)
+    return p
+
+
+def _finding(numbers: SourceNumbers, p: float, p_log_odds: float, outcome: Outcome) -> Finding:
+    seen, log_odds = numbers.evidence, numbers.log_odds
     installed = _installed(seen, outcome)
+    known = installed == "yes" and log_odds is not None
     return Finding(
         numbers.study,
         installed,
         _leaks(seen),
         _course(seen, p, outcome) if installed == "yes" else "not asked",
+        _course(log_odds, p_log_odds, LOG_ODDS) if known and log_odds else "not asked",
         p,
+        p_log_odds,
         any(all(sign * rho > 0 for rho in seen.rho_by_seed) for sign in (-1, 1)),
         numbers,
     )

@@ -349,6 +349,7 @@ def answers_schema(outcome: Outcome) -> pa.DataFrameSchema:
             "question": pa.Column("category"),
             "before": worth,
             "after": worth,
+            "margin_delta": pa.Column("float32", nullable=True),
         }
     )
 
@@ -439,6 +440,8 @@ class FinishedCell:
     before, after : DataFrame
         What each answer was worth, to the questions of the benchmarks trained on: one row per
         persona, in the order of ``personas``, one column per question.
+    margin_delta : DataFrame
+        Change of each answer's margin (nats), likewise; not numbers where there is none.
     pairs : DataFrame
         ``source``, ``persona``, ``raw``, ``centred``: the cosines of every ordered pair of the
         personas measured, at the study's layer.
@@ -453,6 +456,7 @@ class FinishedCell:
     curve: pd.DataFrame
     before: pd.DataFrame
     after: pd.DataFrame
+    margin_delta: pd.DataFrame
     pairs: pd.DataFrame
     folder: Path
     label: str
@@ -470,6 +474,7 @@ def write_cell(
     curve: pd.DataFrame,
     before: pd.DataFrame,
     after: pd.DataFrame,
+    margin_delta: pd.DataFrame,
     pairs: pd.DataFrame,
 ) -> None:
     """Write what a cell leaves behind: the same bytes for the same cell.
@@ -482,7 +487,7 @@ def write_cell(
         Goes to ``result.json``.
     personas, curve : DataFrame
         Go to ``personas.csv`` (six significant digits) and ``curve.csv``.
-    before, after : DataFrame
+    before, after, margin_delta : DataFrame
         As in ``FinishedCell``; go to ``answers.parquet``.
     pairs : DataFrame
         As in ``FinishedCell``; go to ``pairs.parquet``.
@@ -498,8 +503,14 @@ def write_cell(
         {
             "persona": pd.Categorical(np.repeat(before.index, before.shape[1])),
             "question": pd.Categorical(np.tile(before.columns, len(before))),
-            "before": before.to_numpy("float32").ravel(),
-            "after": after.loc[before.index, before.columns].to_numpy("float32").ravel(),
+            **{
+                name: side.loc[before.index, before.columns].to_numpy("float32").ravel()
+                for name, side in (
+                    ("before", before),
+                    ("after", after),
+                    ("margin_delta", margin_delta),
+                )
+            },
         }
     )
     answers = checked(answers, answers_schema(result.outcome), folder / "answers.parquet")
@@ -574,12 +585,12 @@ def read_cell(folder: Path) -> FinishedCell | None:
         tables[name] = checked(frame, schema, file)
     personas, answers = tables["personas.csv"], tables["answers.parquet"]
     try:
-        before, after = (
-            answers.pivot(index="persona", columns="question", values=when).loc[personas["persona"]]
-            for when in ("before", "after")
+        before, after, margin_delta = (
+            answers.pivot(index="persona", columns="question", values=part).loc[personas["persona"]]
+            for part in ("before", "after", "margin_delta")
         )
     except (ValueError, KeyError):  # one is there twice, or a persona is not there
-        before = after = pd.DataFrame([float("nan")])
+        before = after = margin_delta = pd.DataFrame([float("nan")])
     if before.isna().any(axis=None):
         raise InputError(
             f"{folder / 'answers.parquet'}: not one answer per question of each persona; {RENEW}"
@@ -590,6 +601,7 @@ def read_cell(folder: Path) -> FinishedCell | None:
         tables["curve.csv"],
         before,
         after,
+        margin_delta,
         tables["pairs.parquet"],
         folder,
         result.study,
