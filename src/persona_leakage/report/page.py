@@ -110,7 +110,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "unit": tables.outcome.unit,
         "level": level_unit(tables.outcome),
         "paragraph": paragraph(tables.verdict, tables.broken_by_group, tables.outcome),
-        "findings": findings_table(tables.verdict, tables.outcome),
+        "findings": findings_table(tables.verdict, tables.broken_by_group, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,
         "least_move": rules.least_move(tables.outcome),

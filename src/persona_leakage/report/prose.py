@@ -151,13 +151,17 @@ def _along(judged: Sequence[Finding]) -> list[str]:
     return [f"Damage goes {text}."]
 
 
-def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
+def findings_table(
+    conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outcome: Outcome
+) -> TitledTable:
     """Answer, for each source: did it install, does it leak, how far, how sure, what would settle.
 
     Parameters
     ----------
     conclusion : Verdict
         Of the rules.
+    broken : mapping of sequence of dict
+        As for ``paragraph``.
     outcome : Outcome
         For units.
     """
@@ -168,6 +172,8 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
             "family": interval(each.evidence.family_change),
             "outside": interval(each.evidence.outside_change),
             "leaks": each.leaks,
+            "broken": f"{len(rows := broken.get(each.group, ()))}, "
+            f"{sum(row['family'] for row in rows)} of them of its family",
             "course": COURSE[each.course],
             "rho": interval(each.evidence.rho, "+.2f"),
             "family_rho": interval(each.evidence.family_rho, "+.2f"),
@@ -185,7 +191,8 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
     titles = {
         "source": "source",
         "installed": f"installed? source ({outcome.unit})",
-        "leaks": "leaks?",
+        "broken": "changed beyond chance",
+        "leaks": "leaks on average?",
         "family": f"its family ({outcome.unit})",
         "outside": f"all others ({outcome.unit})",
         "course": "along cosine",
@@ -207,8 +214,8 @@ def findings_table(conclusion: Verdict, outcome: Outcome) -> TitledTable:
         "Means over seeds, with 95 % intervals over personas and questions. Family: never-trained "
         "personas written around the source. Rho: Spearman's, of cosine and change, over all "
         "never-trained personas. p: against every persona outside the family pretended to be the "
-        "source, corrected over sources by Holm. Log-odds: of the right choice, the co-primary outcome, "
-        "given each persona's baseline.",
+        "source, corrected over sources by Holm. Log-odds: of the right choice, the co-primary "
+        "outcome, given each persona's baseline.",
     )
 
 

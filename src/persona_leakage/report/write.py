@@ -147,7 +147,9 @@ def summary(tables: StudyTables) -> Record:
         "verdict": {
             **asdict(tables.verdict),
             "paragraph": paragraph(tables.verdict, tables.broken_by_group, outcome),
-            "findings_table": findings_table(tables.verdict, outcome).model_dump()["rows"],
+            "findings_table": findings_table(
+                tables.verdict, tables.broken_by_group, outcome
+            ).model_dump()["rows"],
             "reasons": reasons(tables.verdict, outcome),
         },
         "outcome": outcome.model_dump(),
