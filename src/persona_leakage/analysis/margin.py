@@ -140,6 +140,8 @@ def adjusted(change: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame | None:
         Like ``change``; ``None`` where the margin of a persona is not a number, or all bystanders
         have the same baseline.
     """
+    if "margin_before" not in table:
+        return None
     baseline = table.set_index("persona")["margin_before"].loc[change.index]
     bystanders = table.loc[table["role"] == "bystander", "persona"]
     x, y = baseline[bystanders].to_numpy(float), change.loc[bystanders].mean(axis=1).to_numpy(float)
