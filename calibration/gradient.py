@@ -25,7 +25,7 @@ LEVEL = 0.05
 def sizes_of_rho(
     geometry: Geometry, studies: int, seed: int, only: str = "", resamples: int = 99
 ) -> list[Row]:
-    """Simulate sizes: damage that has nothing to do with the source must rarely look as if it had."""
+    """Count how often damage that has nothing to do with the source looks as if it had."""
     rows = []
     for number, (truth, factor) in enumerate(fields(geometry).items()):
         if only and only not in truth:

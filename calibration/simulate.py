@@ -42,14 +42,24 @@ class Geometry:
         return frozenset(n for n, of in self.clusters.items() if of == self.clusters[source])
 
 
-def qwen() -> Geometry:
-    """Load the real one: 307 personas in Qwen2.5-Coder-1.5B-Instruct, layer 20."""
+def qwen(every: int = 2) -> Geometry:
+    """Load the real one: personas in Qwen2.5-Coder-1.5B-Instruct, layer 20.
+
+    Parameters
+    ----------
+    every : int
+        1 takes all 307 personas, 2 the sources and every second one of the others, and so on.
+    """
     folder = ROOT / "kept" / "qwen" / "centroids"
     manifest = json.loads((folder / "manifest.json").read_text())
     vectors = load_file(folder / "centroids.safetensors")["centroids"]
     personas = load_personas(ROOT / "catalog")
-    names = manifest["personas"]
-    return _geometry(vectors[:, manifest["layers"].index(LAYER)], names, clusters_of(personas))
+    kept = [
+        row for row, name in enumerate(manifest["personas"]) if name in SOURCES or row % every == 0
+    ]
+    names = [manifest["personas"][row] for row in kept]
+    points = vectors[kept, manifest["layers"].index(LAYER)]
+    return _geometry(points, names, clusters_of(personas))
 
 
 def small(personas: int = 120, seed: int = 0) -> Geometry:

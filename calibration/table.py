@@ -1,6 +1,6 @@
 """Simulate studies whose truth is known and write the table of ``docs/statistics.md``.
 
-``python calibration/table.py [--studies 100]``: minutes on one core.
+``python calibration/table.py [--studies 300]``: minutes on one core.
 """
 
 import argparse
@@ -21,12 +21,12 @@ def sections(studies: int) -> list[Callable[[], list[Row]]]:
     real, made = qwen(), small()
     return [
         lambda: gradient.sizes_of_rho(real, studies, SEED),
-        lambda: gradient.power_of_rho(real, studies // 2, SEED),
-        lambda: gradient.intervals(4 * studies, SEED),
-        lambda: gradient.equivalence(4 * studies, SEED),
-        lambda: gradient.shapes(made, 2 * studies, SEED),
+        lambda: gradient.power_of_rho(real, studies, SEED),
+        lambda: gradient.intervals(2 * studies, SEED),
+        lambda: gradient.equivalence(2 * studies, SEED),
+        lambda: gradient.shapes(made, studies, SEED),
         lambda: gradient.predictors(made, studies, SEED),
-        lambda: gradient.what_would_settle(10 * studies, SEED),
+        lambda: gradient.what_would_settle(4 * studies, SEED),
     ]
 
 
@@ -53,12 +53,13 @@ def table(rows: Sequence[Row]) -> str:
 def main() -> None:
     """Write the table between the markers; exit with 1 where a row does not hold."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--studies", type=int, default=100)
+    parser.add_argument("--studies", type=int, default=300)
     studies = parser.parse_args().studies
     rows: list[Row] = []
     for section in sections(studies):
-        rows += section()
-        print(table(rows[-1:]).splitlines()[-1], flush=True)
+        found = section()
+        print("\n".join(table(found).splitlines()[2:]), flush=True)
+        rows += found
     page = PAGE.read_text(encoding="utf-8")
     before, rest = page.split(MARKERS[0])
     after = rest.split(MARKERS[1])[1]

@@ -35,7 +35,7 @@ def test_the_interval_of_a_mean_covers_the_mean_over_other_personas_and_question
 
 
 def test_questions_alone_would_not_cover_it():
-    near, _, change = table(20, 400, 3, noise=0.1)
+    _, _, change = table(20, 400, 3, noise=0.1)
     both = two_way.percentile(*two_way.mean_draws(drawn(change), [0]))
     alone = drawn(change).means.mean(axis=1)
     assert both.high - both.low > 3 * np.ptp(np.percentile(alone, two_way.TAILS))
@@ -60,7 +60,7 @@ def test_the_interval_of_rho_covers_rho_and_the_freed_one_the_true_rho():
 
 
 def test_reliability_is_the_mean_of_split_halves_stepped_up():
-    _, damage, change = table(40, 60, 5)
+    _, _, change = table(40, 60, 5)
     rng = np.random.default_rng(0)
     halves = []
     for _ in range(400):
@@ -75,7 +75,7 @@ def test_reliability_is_the_mean_of_split_halves_stepped_up():
 
 
 def test_what_a_question_does_to_everyone_is_no_noise():
-    near, _, change = table(40, 60, 5)
+    _, _, change = table(40, 60, 5)
     shared = change + np.random.default_rng(0).normal(0, 2, 60)
     assert two_way.reliability_draws(drawn(shared), [0])[0] == pytest.approx(
         two_way.reliability_draws(drawn(change), [0])[0]

@@ -23,11 +23,11 @@ def surrogates(
 
     Neighbours in the geometry change alike, whoever is trained; a permutation of personas breaks
     that, and finds a gradient towards nearly everyone. Surrogate maps keep it (Viladomat et al.
-    2014; Burt et al. 2020): each draw is a Gaussian field over the personas whose covariance is one
-    of a family of kernels, from no structure to the gram matrix of centred cosines and to Gaussian
-    kernels of several widths, with and without an effect that a cluster shares. A kernel is drawn with
-    its posterior probability, all being equally likely at first, given the normal scores (van der
-    Waerden 1952) of the changes; mean and variance are integrated out (restricted likelihood;
+    2014; Burt et al. 2020): each draw is a Gaussian field over the personas, whose covariance is
+    one of many kernels, from no structure to the gram matrix of centred cosines and to Gaussian
+    kernels of several widths, with and without an effect that a cluster shares. A kernel is drawn
+    with its posterior probability, all being equally likely at first, given the normal scores (van
+    der Waerden 1952) of the changes; mean and variance are integrated out (restricted likelihood;
     Harville 1974). Statistics of ranks do not care for either.
 
     Parameters
