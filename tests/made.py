@@ -75,6 +75,8 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
             "delta": delta,
             "delta_low": delta - 0.05 * reach * outcome.scale,
             "delta_high": delta + 0.05 * reach * outcome.scale,
+            "relation": None,
+            "logit_delta": outcome.direction * 5 * share if outcome.binary else np.nan,
             "p": p,
             "p_holm": p,
             "p_bh": p,

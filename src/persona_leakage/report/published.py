@@ -116,13 +116,15 @@ def _contradictions(sources: pd.DataFrame, outliers: pd.DataFrame, boundary: Bou
             f"{row['source']}: the accuracies give a delta of {row['recomputed_delta']:+.1f} pp, "
             f"the table says {row['source_delta_pp']:+.1f}."
         )
-    for row in outliers.to_dict("records") if boundary.reason is None else ():
-        cosine = row["cosine_to_source"]
-        expected = float(boundary.expected(cosine))
+    for row in outliers.to_dict("records"):
+        cosine, share = row["cosine_to_source"], 100 * row["post_accuracy"]
+        off = f"no curve was fitted to the others: {boundary.reason}"
+        if boundary.reason is None:
+            expected = 100 * float(boundary.expected(cosine))
+            off = f"the curve through the published gradient expects {expected:.0f} %"
         lines.append(
-            f"{row['persona']} (cosine {cosine:.2f}) was at {100 * row['post_accuracy']:.1f} %, "
-            f"where the curve through the published gradient expects {100 * expected:.0f} %: named "
-            "an outlier, not explained."
+            f"{row['persona']} (cosine {cosine:.2f}) was at {share:.1f} %, named an outlier and "
+            f"not explained; {off}."
         )
     lines.append(
         "The write-up gives LoRA scaling 2 and about 25 M parameters; the code's rank-stabilised "
