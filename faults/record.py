@@ -46,7 +46,7 @@ def _kills(content: dict[str, Any]) -> str:
     rows.append(["**all**", *(sum(row[i] for row in rows) for i in range(1, len(columns) + 1))])
     faults = content["faults"]
     return (
-        f"{_table(['killed', *columns], rows)}\n\n"
+        f"{_table(['stage or command', 'moments', *columns[1:]], rows)}\n\n"
         f"Seed {content['seed']}, {content['seconds']} s. Runs that MLflow takes to be running "
         f"after the next start: {content['running']}. "
         + ("No fault." if not faults else f"Faults: {'; '.join(faults)[:600]}")

@@ -164,7 +164,7 @@ def test_several_devices_make_the_table_that_one_makes(
 
 def test_what_fails_in_a_device_s_process_is_raised_here(tmp_path):
     with (
-        pytest.raises(OSError, match="nowhere"),
+        pytest.raises(InputError, match="nowhere cannot be loaded"),
         scorer(partial(load_model, tmp_path / "nowhere", "float32"), [CPU, CPU]),
     ):
         pass
