@@ -75,7 +75,6 @@ def persona_frame(seed=42, count=24, outcome=ACCURACY):
             "delta": delta,
             "delta_low": delta - 0.05 * reach * outcome.scale,
             "delta_high": delta + 0.05 * reach * outcome.scale,
-            "relation": None,
             "logit_delta": outcome.direction * 5 * share if outcome.binary else np.nan,
             "p": p,
             "p_holm": p,
@@ -275,3 +274,8 @@ def blank(record, **fields):
     tuples = {each.name: () for each in dataclasses.fields(record) if "tuple" in str(each.type)}
     numbers = {each.name: NAN for each in dataclasses.fields(record)}
     return record(**(numbers | tuples | fields))
+
+
+def tables_of(cell):
+    """The tables of a cell behind its personas, as ``write_cell`` takes them."""
+    return cell.curve, cell.before, cell.after, cell.margin_delta, cell.pairs

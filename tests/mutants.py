@@ -74,8 +74,7 @@ BY_HAND = (
         "analysis/persona_table.py",
         'len(personas[name].prompt or "")',
         "40",
-        "test_statistics.py::"
-        "test_the_partial_correlation_of_the_headline_is_given_baseline_and_prompt_length",
+        "test_statistics.py::test_the_partial_correlation_is_given_baseline_and_prompt_length",
     ),
     ByHand(
         "the assistant drawn as a negative",

@@ -1,5 +1,5 @@
 import pytest
-from made import finished
+from made import finished, tables_of
 
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline import compare, paths, sweep
@@ -31,7 +31,7 @@ def leave(tmp_path, monkeypatch):
         cell = finished(seed, study=study, **how)
         folder = tmp_path / "outputs" / study / where / str(cell.cell)
         folder.mkdir(parents=True)
-        write_cell(folder, cell.result, cell.personas, cell.curve)
+        write_cell(folder, cell.result, cell.personas, *tables_of(cell))
 
     return write
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import ROOT
-from made import ACCURACY, AGREEMENT, NAN, finished, persona_frame, published
+from made import ACCURACY, AGREEMENT, NAN, finished, persona_frame, published, tables_of
 from pydantic import ValidationError
 
 from persona_leakage.errors import InputError
@@ -29,7 +29,7 @@ from persona_leakage.study.results import (
 def written(tmp_path):
     """A cell's folder, as ``analyse`` leaves it."""
     cell = finished()
-    write_cell(tmp_path, cell.result, cell.personas, cell.curve)
+    write_cell(tmp_path, cell.result, cell.personas, *tables_of(cell))
     return tmp_path
 
 
@@ -41,12 +41,18 @@ def change(folder, **content):
 @pytest.mark.parametrize("outcome", [ACCURACY, AGREEMENT])
 def test_a_cell_is_read_as_it_was_written(outcome, tmp_path):
     cell = finished(outcome=outcome)
-    write_cell(tmp_path, cell.result, cell.personas, cell.curve)
+    write_cell(tmp_path, cell.result, cell.personas, *tables_of(cell))
     back = read_cell(tmp_path)
     assert back.result.model_dump_json() == cell.result.model_dump_json()
     assert back.cell == cell.cell
     pd.testing.assert_frame_equal(back.personas, cell.personas, rtol=1e-5, check_dtype=False)
     pd.testing.assert_frame_equal(back.curve, cell.curve)
+    for name in ("before", "after", "margin_delta"):
+        one, other = getattr(back, name), getattr(cell, name)
+        assert (list(one.index), list(one)) == (list(other.index), list(other))
+        np.testing.assert_array_equal(one, other)
+    for name in cell.pairs:
+        assert back.pairs[name].tolist() == pytest.approx(cell.pairs[name].tolist(), rel=1e-6)
 
 
 def test_not_a_number_is_null_in_the_file_and_not_a_number_again(written):
@@ -62,15 +68,15 @@ def test_not_a_number_is_null_in_the_file_and_not_a_number_again(written):
 def test_the_same_cell_is_the_same_bytes(written, tmp_path_factory):
     again = tmp_path_factory.mktemp("again")
     cell = finished()
-    write_cell(again, cell.result, cell.personas, cell.curve)
-    for name in ("result.json", "personas.csv", "curve.csv"):
+    write_cell(again, cell.result, cell.personas, *tables_of(cell))
+    for name in ("result.json", "personas.csv", "curve.csv", "answers.parquet", "pairs.parquet"):
         assert (again / name).read_bytes() == (written / name).read_bytes()
 
 
 def test_what_was_read_is_written_as_the_same_bytes(written, tmp_path_factory):
     again, back = tmp_path_factory.mktemp("again"), read_cell(written)
-    write_cell(again, back.result, back.personas, back.curve)
-    for name in ("result.json", "personas.csv", "curve.csv"):
+    write_cell(again, back.result, back.personas, *tables_of(back))
+    for name in ("result.json", "personas.csv", "curve.csv", "answers.parquet", "pairs.parquet"):
         assert (again / name).read_bytes() == (written / name).read_bytes()
 
 
@@ -87,7 +93,7 @@ def test_an_earlier_version_is_named_with_its_remedy(written):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"version": 3}, "version 3 of a cell's result, where 2 is read"),
+        ({"version": 2}, "version 2 of a cell's result, where 3 is read"),
         ({"version": None}, "version None"),
         ({"seed": "many"}, "seed: Input should be a valid integer"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
@@ -130,9 +136,9 @@ def test_a_table_that_breaks_its_schema_is_neither_written_nor_read(
     table = cell.personas.copy()
     table.loc[2, column] = value
     with pytest.raises(InputError, match=message):
-        write_cell(tmp_path, cell.result, table, cell.curve)
+        write_cell(tmp_path, cell.result, table, *tables_of(cell))
     assert list(tmp_path.iterdir()) == []
-    write_cell(tmp_path, cell.result, cell.personas, cell.curve)
+    write_cell(tmp_path, cell.result, cell.personas, *tables_of(cell))
     table.to_csv(tmp_path / "personas.csv", index=False)
     with pytest.raises(InputError, match=message):
         read_cell(tmp_path)
@@ -141,14 +147,15 @@ def test_a_table_that_breaks_its_schema_is_neither_written_nor_read(
 def test_a_missing_column_is_named(tmp_path):
     cell = finished()
     with pytest.raises(InputError, match="the column p_holm is missing"):
-        write_cell(tmp_path, cell.result, cell.personas.drop(columns="p_holm"), cell.curve)
+        write_cell(tmp_path, cell.result, cell.personas.drop(columns="p_holm"), *tables_of(cell))
 
 
 @pytest.mark.parametrize("loss", [NAN, float("inf")])
 def test_a_loss_that_is_not_finite_never_reaches_a_report(tmp_path, loss):
     cell = finished()
+    faulty = cell.curve.assign(loss=[1.0, loss, 1.0])
     with pytest.raises(InputError, match="column loss, row 2"):
-        write_cell(tmp_path, cell.result, cell.personas, cell.curve.assign(loss=[1.0, loss, 1.0]))
+        write_cell(tmp_path, cell.result, cell.personas, faulty, *tables_of(cell)[1:])
 
 
 def test_the_bounds_of_levels_are_those_of_the_outcome():
@@ -201,7 +208,7 @@ def test_a_titled_table_needs_every_value_that_it_shows():
 def test_a_result_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         finished().result.seed = 7
-    assert CellResult.model_fields["version"].default == 2
+    assert CellResult.model_fields["version"].default == 3
 
 
 @pytest.fixture
@@ -232,14 +239,16 @@ def names(folder):
 ALWAYS = {
     *("report.html", "report.md", "summary.json", "metrics.json"),
     *("headline.csv", "personas.csv", "curves.csv", "predictors.csv"),
-    *("layers.svg", "layers.png", "heat_map.svg", "heat_map.png"),
+    *("layers.svg", "layers.png", "heat_map.svg", "heat_map.png", "seeds.svg", "seeds.png"),
 }
+CROSSED = {"words_geometry_villain.svg", "words_geometry_villain.png"}
 
 
 def test_a_report_of_one_cell_is_these_files_and_its_tables_are_the_cells(report):
     cell = finished()
     folder = report(cell)
-    assert names(folder) == ALWAYS | {f"villain-42-contrastive_{name}.png" for name in PICTURES}
+    pictures = {f"villain-42-contrastive_{name}.png" for name in PICTURES}
+    assert names(folder) == ALWAYS | CROSSED | pictures
     personas = pd.read_csv(folder / "personas.csv")
     assert (personas["source"] == "villain").all() and (personas["seed"] == 42).all()
     back = personas[list(cell.personas.columns)]
@@ -250,8 +259,11 @@ def test_a_report_of_one_cell_is_these_files_and_its_tables_are_the_cells(report
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["contrastive"]["villain"]["42"]["source_delta"] == -40
     summary = json.loads((folder / "summary.json").read_text())
-    assert summary["verdict"]["answer"] == "supported"
-    assert summary["verdict"]["evidence"][0]["moved"] == 1
+    finding = summary["verdict"]["findings"][0]
+    assert finding["numbers"]["evidence"]["source"] == "villain"
+    assert finding["numbers"]["evidence"]["seeds"] == 1
+    assert finding["installed"] == "yes"
+    assert summary["verdict"]["findings_table"][0]["source"] == "villain"
     assert summary["cells"][0]["diagnostics"][0]["title"] == "Where it goes"
     assert summary["outcome"]["name"] == "accuracy"
 
@@ -261,7 +273,12 @@ def test_a_report_of_several_settings_keeps_their_figures_apart(report):
     folder = report(finished(), other)
     cells = {"made_villain-42-contrastive", "made#bbbbbbbb_villain-42-contrastive"}
     pictures = {f"{cell}_{name}.png" for cell in cells for name in PICTURES}
-    assert names(folder) == ALWAYS | pictures | {"seeds.svg", "seeds.png"}
+    crossed = {
+        f"words_geometry_{setting}_villain.{ending}"
+        for setting in ("made", "made#bbbbbbbb")
+        for ending in ("svg", "png")
+    }
+    assert names(folder) == ALWAYS | crossed | pictures
     metrics = json.loads((folder / "metrics.json").read_text())
     assert set(metrics) == {"made", "made#bbbbbbbb"}
 
@@ -281,6 +298,6 @@ def test_a_report_without_a_judged_cell_says_so(report):
 def test_a_report_speaks_of_the_outcome_alone(report):
     folder = report(finished(outcome=AGREEMENT))
     page = (folder / "report.html").read_text().split("<h2>Published</h2>")[0]
-    assert "its agreement changed by +40.0 points" in page
+    assert "With the villain (+40.0 points)" in page
     assert "accuracy" not in page
     assert "(pp)" not in page

@@ -6,7 +6,13 @@ import pytest
 from scipy import stats
 from scipy.special import logit, softmax
 
-from persona_leakage.analysis.margin import margin_gradient, margins, with_margins
+from persona_leakage.analysis.margin import (
+    adjusted,
+    margin_headline,
+    margin_sides,
+    margins,
+    with_margins,
+)
 
 
 def test_it_is_the_log_odds_of_the_right_choice_whatever_the_number_of_choices(odd_arc):
@@ -66,7 +72,8 @@ def cell(personas=30, questions=40, seed=0):
 
 def test_means_and_intervals_are_over_questions():
     table, before, after = cell()
-    found = with_margins(table, before, after.sample(frac=1, random_state=1)).set_index("persona")
+    sides = margin_sides(before, after.sample(frac=1, random_state=1), table["persona"])
+    found = with_margins(table, sides).set_index("persona")
     each = margins(after[after["persona"] == "p3"]) - margins(before[before["persona"] == "p3"])
     low, high = stats.t.interval(0.95, len(each) - 1, each.mean(), stats.sem(each))
     assert found.loc["p3", "margin_delta"] == pytest.approx(each.mean())
@@ -76,14 +83,34 @@ def test_means_and_intervals_are_over_questions():
 
 def test_a_change_that_the_baseline_makes_is_no_gradient_once_it_is_adjusted():
     table, before, after = cell()
-    numbers = margin_gradient(with_margins(table, before, after), seed=1)
-    assert numbers["margin_baseline_centred"] < -0.5
-    assert numbers["margin_centred"] > 0.5
-    assert numbers["margin_centred_adjusted_low"] < 0 < numbers["margin_centred_adjusted_high"]
+    sides = margin_sides(before, after, table["persona"])
+    found = with_margins(table, sides)
+    assert margin_headline(found)["margin_baseline_centred"] < -0.5
+    bystanders = table["persona"][1:]
+    plain = stats.spearmanr(table["centred"][1:], sides["delta"].loc[bystanders].mean(axis=1))
+    left = adjusted(sides["delta"], found).loc[bystanders].mean(axis=1)
+    assert plain.statistic > 0.5
+    assert abs(stats.spearmanr(table["centred"][1:], left).statistic) < 0.4
+    # a line is taken from the bystanders, and their mean stays
+    assert left.mean() == pytest.approx(sides["delta"].loc[bystanders].to_numpy().mean())
+    baseline = found.set_index("persona").loc[bystanders, "margin_before"]
+    assert np.corrcoef(left, baseline)[0, 1] == pytest.approx(0, abs=1e-9)
 
 
 def test_a_behaviour_without_a_right_choice_has_no_numbers_and_no_crash():
     table, before, after = cell(personas=8, questions=3)
-    found = with_margins(table, before.drop(columns="answer"), after.drop(columns="answer"))
+    sides = margin_sides(
+        before.drop(columns="answer"), after.drop(columns="answer"), table["persona"]
+    )
+    found = with_margins(table, sides)
     assert found.filter(like="margin").isna().all().all()
-    assert np.isnan(list(margin_gradient(found, seed=1).values())).all()
+    assert np.isnan(list(margin_headline(found).values())).all()
+    assert adjusted(sides["delta"], found) is None
+    assert adjusted(sides["delta"], table) is None  # of an analysis without margins
+
+
+def test_bystanders_of_one_baseline_leave_nothing_to_adjust():
+    table, before, _ = cell(personas=8, questions=3)
+    sides = margin_sides(before, before, table["persona"])
+    flat = with_margins(table, sides).assign(margin_before=1.0)
+    assert adjusted(sides["delta"], flat) is None

@@ -14,11 +14,12 @@ from persona_leakage.analysis.paired import change_interval, change_p, mcnemar, 
 from persona_leakage.analysis.persona_table import (
     by_benchmark,
     by_category,
+    given_covariates,
     headline,
     persona_table,
 )
 from persona_leakage.analysis.prediction import compare
-from persona_leakage.analysis.ranks import constant, levels
+from persona_leakage.analysis.ranks import constant, levels, rank_correlation
 from persona_leakage.analysis.roles import roles
 from persona_leakage.analysis.seeds import mixed_model
 from persona_leakage.errors import InputError
@@ -186,7 +187,9 @@ def test_equal_losses_share_a_rank_whatever_the_baselines(personas):
     bystanders = table[table["role"] == "bystander"]
     whole = bystanders["mended"] - bystanders["broken"]
     expected = stats.spearmanr(bystanders["raw"], whole).statistic
-    assert headline(table, 1)["spearman_raw"] == pytest.approx(expected, abs=1e-12)
+    found = rank_correlation(bystanders["raw"], bystanders["delta"], 5)
+    assert found == pytest.approx(expected, abs=1e-12)
+    assert np.isnan(rank_correlation(bystanders["raw"], bystanders["delta"], 6))  # there are five
     # and where the deltas come from elsewhere as floats
     floats = 100 * (bystanders["after"] - bystanders["before"])
     assert floats.nunique() > whole.nunique()
@@ -417,20 +420,19 @@ def test_a_category_has_a_gradient_of_its_own_where_it_is_large_enough():
     )
     trained = table.assign(role="negative", delta=50.0)
     everyone = pd.concat([table, trained], ignore_index=True)
-    measured = by_category(everyone, ACCURACY, 1)
+    measured = by_category(everyone, ACCURACY)
     assert measured.index.tolist() == [0, 1]
     assert measured["category"].tolist() == ["opposite", "unrelated"]  # the most damaged first
     assert measured["personas"].tolist() == [3, 6]
     assert measured["delta"].tolist() == [-31, -2.5]
     assert measured["raw"].tolist() == pytest.approx([raw[6:].mean(), raw[:6].mean()])
     assert measured["rho"].tolist()[1] == pytest.approx(-1)
-    assert measured["p"].tolist()[1] < 0.01
-    assert measured.loc[0, ["rho", "p"]].isna().all()
+    assert np.isnan(measured.loc[0, "rho"])
     upwards = ACCURACY.model_copy(update={"direction": 1})
-    assert by_category(everyone, upwards, 1)["category"].tolist() == ["unrelated", "opposite"]
-    five = by_category(table.iloc[:5], ACCURACY, 1)
+    assert by_category(everyone, upwards)["category"].tolist() == ["unrelated", "opposite"]
+    five = by_category(table.iloc[:5], ACCURACY)
     assert five["rho"].tolist() == pytest.approx([-1])  # five are enough
-    assert list(by_category(table.iloc[:0], ACCURACY, 1)) == list(measured)
+    assert list(by_category(table.iloc[:0], ACCURACY)) == list(measured)
 
 
 def test_benchmarks_are_told_apart(personas):
@@ -536,7 +538,7 @@ def test_a_covariate_that_explains_all_or_is_not_a_number_leaves_nothing_to_corr
     assert np.isnan(partial_correlation(x, y, np.where(x > 1, np.nan, 1), seed=0).p)
 
 
-def test_the_partial_correlation_of_the_headline_is_given_baseline_and_prompt_length(personas):
+def test_the_partial_correlation_is_given_baseline_and_prompt_length(personas):
     """A delta that the prompt's length makes is nothing that similarity explains."""
     rng = np.random.default_rng(2)
     names = [name for name, p in personas.items() if p.category != "condition"][:30]
@@ -560,14 +562,14 @@ def test_the_partial_correlation_of_the_headline_is_given_baseline_and_prompt_le
     )
     lengths_there = table.set_index("persona").loc[names, "prompt_length"]
     assert lengths_there.tolist() == lengths.tolist()
-    numbers = headline(table, 1)
+    numbers = given_covariates(table, 1)
     others = table[table["role"] == "bystander"]
     ranks = others[["raw", "delta", "before", "prompt_length"]].rank()
     inverse = np.linalg.inv(np.corrcoef(ranks.to_numpy().T))
     assert numbers["partial_raw"] == pytest.approx(
         -inverse[0, 1] / np.sqrt(inverse[0, 0] * inverse[1, 1])
     )
-    assert numbers["spearman_raw"] < -0.7
+    assert rank_correlation(others["raw"], others["delta"], 5) < -0.7
     assert abs(numbers["partial_raw"]) < 0.4
 
 
@@ -585,10 +587,9 @@ def test_layer_zero_as_the_studys_layer_gives_no_number_and_no_crash(personas):
         ACCURACY,
         1,
     )
-    numbers = headline(table, 1)
-    for name in ("spearman_raw", "spearman_centred", "pearson_raw", "partial_raw"):
-        assert np.isnan(numbers[name])
-        assert np.isnan(numbers[f"{name}_p"])
+    numbers = given_covariates(table, 1)
+    assert np.isnan(list(numbers.values())).all()
+    assert by_category(table, ACCURACY)["rho"].isna().all()
 
 
 def test_the_headline_averages_trained_negatives_apart_from_bystanders():
@@ -608,7 +609,7 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
             "prompt_length": [50, 60, 40, 45, 55, 65, 52],
         }
     )
-    numbers = headline(table, 42)
+    numbers = headline(table)
     assert numbers["source_delta"] == -60
     assert numbers["bystander_delta"] == -22.5
     assert numbers["unrelated_delta"] == 0
@@ -620,4 +621,3 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
     assert numbers["source_mass_after"] == 0.4
     assert numbers["mass_after"] == pytest.approx((0.4 + 6 * 0.8) / 7)
     assert numbers["mass_before"] == pytest.approx(0.9)
-    assert numbers["spearman_raw"] == pytest.approx(-1)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 from statsmodels.stats.multitest import multipletests
 
+from persona_leakage.analysis.correlation import partial_correlation
 from persona_leakage.analysis.paired import (
     aligned,
     change_interval,
@@ -149,6 +150,34 @@ def headline(table: pd.DataFrame) -> dict[str, float]:
         "questions": table["questions"].iloc[0],
     }
     return {name: float(value) for name, value in numbers.items()}
+
+
+def given_covariates(table: pd.DataFrame, seed: int) -> dict[str, float]:
+    """Correlate similarity and change given what every persona brings along.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Of ``persona_table``.
+    seed : int
+        Of permutations and bootstrap.
+
+    Returns
+    -------
+    dict of float
+        ``partial_raw``, with ``*_low``, ``*_high``, ``*_p``: Spearman's over bystanders, given the
+        baseline outcome and the length of the prompt. Interval and p (Freedman & Lane 1983) take
+        personas for exchangeable, which families are not: it carries no verdict.
+    """
+    bystanders = table[table["role"] == "bystander"]
+    partial = partial_correlation(
+        bystanders["raw"].to_numpy(float),
+        bystanders["delta"].to_numpy(float),
+        bystanders[["before", "prompt_length"]].to_numpy(float),
+        seed=seed,
+    )
+    values = {"": partial.r, "_low": partial.low, "_high": partial.high, "_p": partial.p}
+    return {f"partial_raw{end}": float(value) for end, value in values.items()}
 
 
 def by_category(table: pd.DataFrame, outcome: Outcome) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from persona_leakage.analysis.paired import aligned
 from persona_leakage.analysis.persona_table import (
     by_benchmark,
     by_category,
+    given_covariates,
     headline,
     persona_table,
 )
@@ -116,6 +117,7 @@ def main(cell: Cell) -> None:
             for kind in KINDS
         }
         numbers = headline(table) | sizes(seen["spearman_raw"]) | margin_headline(table)
+        numbers |= given_covariates(table, cell.seed)
         for name, evidence in seen.items():
             numbers |= rhos(evidence, name)
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
