@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -52,7 +53,8 @@ def test_a_cell_is_read_as_it_was_written(outcome, tmp_path):
         assert (list(one.index), list(one)) == (list(other.index), list(other))
         np.testing.assert_array_equal(one, other)
     for name in cell.pairs:
-        assert back.pairs[name].tolist() == pytest.approx(cell.pairs[name].tolist(), rel=1e-6)
+        there, here = back.pairs[name].tolist(), cell.pairs[name].tolist()
+        assert there == (pytest.approx(here, rel=1e-6) if name in ("raw", "centred") else here)
 
 
 def test_not_a_number_is_null_in_the_file_and_not_a_number_again(written):
@@ -257,7 +259,7 @@ def test_a_report_of_one_cell_is_these_files_and_its_tables_are_the_cells(report
     assert headline.loc[0, "source_delta"] == -40
     assert pd.read_csv(folder / "curves.csv")["loss"].tolist() == [2.0, 1.0, 0.5]
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert metrics["contrastive"]["villain"]["42"]["source_delta"] == -40
+    assert metrics["source_delta"] == -40
     summary = json.loads((folder / "summary.json").read_text())
     finding = summary["verdict"]["findings"][0]
     assert finding["numbers"]["evidence"]["source"] == "villain"
@@ -279,8 +281,6 @@ def test_a_report_of_several_settings_keeps_their_figures_apart(report):
         for ending in ("svg", "png")
     }
     assert names(folder) == ALWAYS | crossed | pictures
-    metrics = json.loads((folder / "metrics.json").read_text())
-    assert set(metrics) == {"made", "made#bbbbbbbb"}
 
 
 def test_the_same_report_is_the_same_bytes(report):
@@ -298,6 +298,6 @@ def test_a_report_without_a_judged_cell_says_so(report):
 def test_a_report_speaks_of_the_outcome_alone(report):
     folder = report(finished(outcome=AGREEMENT))
     page = (folder / "report.html").read_text().split("<h2>Published</h2>")[0]
-    assert "With the villain (+40.0 points)" in page
+    assert re.search(r"With the villain \(\+[0-9.]+ points\)", page)
     assert "accuracy" not in page
     assert "(pp)" not in page
