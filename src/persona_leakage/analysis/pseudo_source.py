@@ -66,8 +66,8 @@ def pseudo_source(
     do with the source. The p-value is the share of surrogates that let the source stand as far from
     its pretenders on either side (with the observed one: Phipson & Smyth 2010).
 
-    In simulation the bare rank rejects a true null at .05 in 13 % to 36 % of the studies; the
-    standing, against surrogates, in 2 % to 6 % (``docs/statistics.md``).
+    What the bare rank and the standing do in simulated studies is in ``docs/statistics.md``: at
+    a level of .05 the rank rejects a true null in a fifth to two fifths of them.
 
     Parameters
     ----------
