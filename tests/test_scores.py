@@ -86,9 +86,9 @@ def test_a_persona_that_is_taken_out_leaves_no_file(everyone, score):
     assert set(score(everyone[:1])) == {"spy"}
 
 
-@pytest.mark.parametrize("what", ["prompt", "questions", "behaviour", "weights", "damaged"])
+@pytest.mark.parametrize("what", ["prompt", "questions", "behaviour", "weights"])
 def test_a_score_is_computed_again_when_what_it_comes_from_changes(
-    what, everyone, everyday, study, score, tmp_path
+    what, everyone, everyday, study, score
 ):
     first = score(everyone)
     spy, nobody = everyone
@@ -104,9 +104,6 @@ def test_a_score_is_computed_again_when_what_it_comes_from_changes(
             second = score(everyone, changed=study.model_copy(update={"behaviour": labels}))
         case "weights":
             second = score(everyone, weights={"model.safetensors": "1"})
-        case "damaged":
-            (tmp_path / "scores" / "spy.parquet").write_bytes(b"PAR1")
-            second = score(everyone)
     assert second["spy"] != first["spy"]
 
 
@@ -127,6 +124,14 @@ def test_scores_that_were_brought_here_are_kept_for_the_way_back(everyone, score
     score(everyone, weights={"model.safetensors": "1"})
     assert score(everyone) == first
     assert len(score.loads) == 2
+
+
+def test_a_damaged_file_is_put_right(everyone, score, tmp_path):
+    first = score(everyone)
+    (tmp_path / "scores" / "spy.parquet").write_bytes(b"PAR1")
+    assert score(everyone) == first
+    assert len(read_scores(tmp_path / "scores", ["spy"], ACCURACY)) == 6
+    assert len(score.loads) == 1
 
 
 def test_a_damaged_file_is_not_taken_back(everyone, score, tmp_path):

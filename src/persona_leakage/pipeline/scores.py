@@ -4,13 +4,12 @@ Every file carries the hash of all that made it, and lies under that hash in ``S
 stage that scores can be stopped at any moment and goes on with the next persona; a persona that is
 added to a finished study is the only one scored; and who goes back to settings that were computed
 before, or to another study of the same base model, waits for nothing. ``SCORED`` may be deleted at
-any time: it shares its bytes with the outputs where the file system can.
+any time.
 """
 
 import functools
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
@@ -113,10 +112,11 @@ def score_personas(
             file.unlink()
     for name, key in keys.items():
         kept, file = _kept(key), _file(folder, name)
-        if file.exists():
-            _link(file, kept)
-        elif _key(kept) == key:
-            _link(kept, file)
+        valid = _key(kept) == key
+        if file.exists() and not valid:
+            _copy(file, kept)
+        elif valid and not file.exists():
+            _copy(kept, file)
     missing = [persona for persona in personas if not _file(folder, persona.name).exists()]
     if not missing:
         return 0
@@ -142,7 +142,7 @@ def score_personas(
             tokens += int(table["tokens"].sum())
             file = _file(folder, persona.name)
             _write(file, checked(table, schema, file), keys[persona.name])
-            _link(file, _kept(keys[persona.name]))
+            _copy(file, _kept(keys[persona.name]))
     return tokens
 
 
@@ -213,15 +213,9 @@ def _kept(key: bytes) -> Path:
     return SCORED / digest[:2] / f"{digest}.parquet"
 
 
-def _link(file: Path, to: Path) -> None:
-    """Let the bytes of a file stand under a second name: as a hard link where there can be one."""
-    if to.exists() and to.samefile(file):
-        return
+def _copy(file: Path, to: Path) -> None:
     with whole(to) as partial:
-        try:
-            os.link(file.resolve(), partial)
-        except OSError:
-            shutil.copyfile(file, partial)
+        shutil.copy2(file, partial)
 
 
 def _key(file: Path) -> bytes | None:
