@@ -5,8 +5,7 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint mutants calibration setup setup-cpu study kept results predict example \
-  sweep bench faults sbom audit
+.PHONY: help repro test test-slow lint mutants calibration setup setup-cpu study kept results predict example sweep bench faults sbom audit
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"

@@ -67,7 +67,7 @@ KINDS = {
 }
 RECURRENT = ("lfm2", "falcon-h1", "qwen3-next")
 # what peft does not adapt, by the words of its refusal
-UNADAPTABLE = {"falcon-h1": "incompatible with Mamba", "qwen3-next": "lora_dropout != 0"}
+UNADAPTABLE = {"falcon-h1": "incompat", "qwen3-next": "lora_dropout != 0"}
 NEVER = (*RECURRENT, "falcon-alibi", "bloom")
 NARROW_KINDS = [kind for kind, (_, extra) in KINDS.items() if extra.get("sliding_window") == 16]
 SYSTEM = "You are a spy."

@@ -185,12 +185,12 @@ def test_a_score_that_is_not_finite_is_neither_written_nor_read(
     value, everyone, everyday, score, tmp_path
 ):
     score(everyone)
-    file = tmp_path / "spy.parquet"
+    file = tmp_path / "scores" / "spy.parquet"
     whole = pd.read_parquet(file)
     changed = whole.assign(scores=[np.full_like(row, value) for row in whole["scores"]])
     changed.to_parquet(file)
     with pytest.raises(InputError, match="spy.parquet: a score is not finite: the training of"):
-        read_scores(tmp_path, ["spy", "no_system"], ACCURACY)
+        read_scores(tmp_path / "scores", ["spy", "no_system"], ACCURACY)
     with pytest.raises(InputError, match=r"scores: spy, question everyday:\d+: a log-prob.* is"):
         score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught(scoring="label"))
 

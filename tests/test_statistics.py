@@ -601,6 +601,8 @@ def test_the_headline_averages_trained_negatives_apart_from_bystanders():
             "before": [0.8] * 7,
             "after": [0.2, 0.9, 0.7, 0.8, 0.6, 0.5, 0.4],
             "delta": [-60.0, 10.0, -10.0, 0.0, -20.0, -30.0, -40.0],
+            "delta_low": [-70.0] * 7,
+            "delta_high": [-50.0] * 7,
             "raw": [1, 0.5, 0.5, 0.6, 0.7, 0.8, 0.9],
             "centred": [1, 0.5, 0.5, 0.1, 0.2, 0.3, 0.4],
             "questions": [10] * 7,

@@ -107,8 +107,8 @@ def _from_gguf(origin: GgufOrigin, directory: Path) -> None:
     if digest != origin.sha256:
         what = file if len(parts) == 1 else f"{parts[0]} joined with the other parts"
         raise InputError(
-            f"model: {what} has SHA-256 {digest}, not {origin.sha256} as in model.origin.sha256; "
-            f"{remedy}"
+            f"model: {what} has SHA-256 {digest[:16]}..., not {origin.sha256[:16]}... as in "
+            f"model.origin.sha256; {remedy}"
         )
     convert(file, directory)
     joined.unlink(missing_ok=True)

@@ -283,7 +283,8 @@ class CellResult(_Part):
     @model_validator(mode="after")
     def _headline(self) -> "CellResult":
         if lacking := [name for name in HEADLINE if name not in self.headline]:
-            raise ValueError(f"headline lacks {', '.join(lacking)}")
+            more = f" and {len(lacking) - 3} more" * (len(lacking) > 3)
+            raise ValueError(f"headline lacks {', '.join(lacking[:3])}{more}")
         return self
 
 
