@@ -3,9 +3,10 @@
     python -m persona_leakage.pipeline.keep            # outputs/ to kept/<study>
     python -m persona_leakage.pipeline.keep --restore  # and back; then its analyses and its report
 
-Adapters are not kept. Scores are rounded to float16, three significant digits; which continuation
-was chosen, and so every table of the report, is kept exactly. What follows from the catalog and the
-benchmarks alone (questions, personas) is computed again where it is restored.
+Adapters are not kept. Log-probabilities are rounded to a sixteenth of a nat; which continuation was
+chosen, and so every accuracy, is kept exactly. Reports of kept studies are made of what is kept, so
+that `make kept` gives the same numbers. What follows from the catalog and the benchmarks alone
+(questions, personas) is computed again where it is restored.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from persona_leakage.files import read_json, whole
 from persona_leakage.pipeline import (
     analyse,
     evaluated,
+    foresight,
     geometry,
     paths,
     personas,
@@ -33,7 +35,9 @@ from persona_leakage.pipeline.scores import read_scores, write_scores
 from persona_leakage.study.parameters import Study, load_study
 
 KEPT = Path("kept")
+STEP = 1 / 16  # nats: a mean margin over hundreds of questions is off by a thousandth
 BESIDE = ("manifest.json", "curve.csv")  # of a cell, beside its scores
+FORESEEN = ("manifest.json", "table.parquet")  # of the predictors, as far as they are judged
 
 
 def packed(scores: pd.DataFrame) -> pa.Table:
@@ -47,7 +51,7 @@ def packed(scores: pd.DataFrame) -> pa.Table:
     most = max(map(len, scores["scores"]))
     values = np.full((len(scores), most), np.nan, dtype=np.float16)
     for row, each in zip(values, scores["scores"], strict=True):
-        row[: len(each)] = each
+        row[: len(each)] = np.round(np.asarray(each) / STEP) * STEP
     columns = {
         name: pa.array(scores[name]).dictionary_encode()
         for name in ("persona", "question", "benchmark")
@@ -76,7 +80,7 @@ def unpacked(table: pa.Table) -> pd.DataFrame:
 
 
 def keep(study: Study, folder: Path) -> list[str]:
-    """Write the study's scores, curves, manifests and centroids into ``folder``.
+    """Write the study's scores, curves, manifests, centroids and predictors into ``folder``.
 
     A cell is kept when every persona has been scored.
 
@@ -99,6 +103,10 @@ def keep(study: Study, folder: Path) -> list[str]:
     with whole(folder) as partial:
         partial.mkdir()
         shutil.copytree(paths.centroids(study), partial / "centroids")
+        if paths.predictors(study).exists():
+            (partial / "predictors").mkdir()
+            for name in FORESEEN:
+                shutil.copyfile(paths.predictors(study) / name, partial / "predictors" / name)
         _write(packed(read_scores(paths.baseline(study), everyone, outcome)), partial / "baseline")
         for cell in study.cells:
             names = of_source.get(cell.source, [])
@@ -136,6 +144,9 @@ def restore(study: Study, folder: Path) -> list[str]:
         raise InputError(f"{folder}: nothing is kept of the study {study.study} there")
     with whole(paths.centroids(study)) as partial:
         shutil.copytree(folder / "centroids", partial)
+    if (folder / "predictors").exists():
+        with whole(paths.predictors(study)) as partial:
+            shutil.copytree(folder / "predictors", partial)
     write_scores(paths.baseline(study), _read(folder / "baseline"))
     cells = []
     for cell in study.cells:
@@ -149,14 +160,14 @@ def restore(study: Study, folder: Path) -> list[str]:
 
 
 def _write(table: pa.Table, stem: Path) -> None:
-    halves = [name for name in table.column_names if name.startswith("score_")]
+    few = [name for name in table.column_names if name.startswith("score_")]  # distinct values
     pq.write_table(
         table,
         stem.with_name(f"{stem.name}.parquet"),
         compression="zstd",
         compression_level=19,
-        use_dictionary=["persona", "question", "benchmark"],
-        use_byte_stream_split=[*halves, "label_mass"],
+        use_dictionary=["persona", "question", "benchmark", *few],
+        use_byte_stream_split=["label_mass"],
     )
 
 
@@ -183,6 +194,8 @@ def main(back: bool) -> None:
         for cell in study.cells:
             if str(cell) in cells:
                 analyse.main(cell)
+        if paths.predictors(study).exists():
+            foresight.main()
         report.main()
 
 
