@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import gradient
+import joint
 from row import Row
 from simulate import ROOT, qwen, small
 
@@ -27,6 +28,9 @@ def sections(studies: int) -> list[Callable[[], list[Row]]]:
         lambda: gradient.shapes(made, studies, SEED),
         lambda: gradient.predictors(made, studies, SEED),
         lambda: gradient.what_would_settle(4 * studies, SEED),
+        lambda: joint.boundary(studies, SEED),
+        lambda: joint.slopes(real, studies, SEED),
+        lambda: joint.words(real, studies // 3, SEED),
     ]
 
 

@@ -298,6 +298,6 @@ def test_a_report_without_a_judged_cell_says_so(report):
 def test_a_report_speaks_of_the_outcome_alone(report):
     folder = report(finished(outcome=AGREEMENT))
     page = (folder / "report.html").read_text().split("<h2>Published</h2>")[0]
-    assert re.search(r"With the villain \(\+[0-9.]+ points\)", page)
+    assert re.search(r"with the villain \(\+[0-9.]+ points\)", page)
     assert "accuracy" not in page
     assert "(pp)" not in page

@@ -274,7 +274,7 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     assert all(a <= b for a, b in pairwise(seen["up"]))
     assert all(a >= b for a, b in pairwise(seen["down"]))
     assert seen["found"] == ["negative"]
-    assert seen["verdict"].startswith("With the villain")
+    assert seen["verdict"].startswith("Never-trained personas that changed")
     assert "leakage follows the cosine gradient" in seen["verdict"]
     cells = {"one": 1, "seeds": 2, "settings": 3}[name]
     assert seen["points"] == [22, *[24] * cells]  # the first without negative and condition

@@ -40,48 +40,54 @@ def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outco
         return "No contrastive cell without a clash is finished: there is nothing to conclude yet."
     judged = [each for each in conclusion.findings if each.installed == "yes"]
     others = [each for each in conclusion.findings if each.installed != "yes"]
-    sentences = [_leaked(each, broken.get(each.group, ()), outcome) for each in judged]
+    sentences = [_leaked(judged, broken, outcome)] if judged else []
     if others:
-        changes = ", ".join(
-            f"{name(each)} {each.evidence.source_change.value:+.1f}" for each in others
+        changes = _listed(
+            [f"{name(each)} ({each.evidence.source_change.value:+.1f})" for each in others]
         )
-        untaken = _listed([name(each) for each in others])
         sentences.append(
-            f"What was taught was not, or not surely, taken up by {untaken} (change in "
-            f"{outcome.name}, {outcome.unit}: {changes})."
+            f"What was taught was not, or not surely, taken up by {changes}; numbers are changes "
+            f"in {outcome.name}, {outcome.unit}."
         )
-    return " ".join(
-        [
-            *sentences,
-            _answer(conclusion, judged),
-            *_parts(judged),
-            *_log_odds(judged),
-            *_along(judged),
-        ]
-    )
+    sentences.append(_answer(conclusion, judged))
+    if len(judged) == 1:  # of several the table says it
+        sentences += [*_parts(judged[0]), *_log_odds(judged[0])]
+    return " ".join([*sentences, *_along(judged)])
 
 
-def _parts(judged: Sequence[Finding]) -> list[str]:
+def _leaked(
+    judged: Sequence[Finding], broken: Mapping[str, Sequence[Record]], outcome: Outcome
+) -> str:
+    """Say how far the damage of each source went."""
+    told = []
+    for each in judged:
+        rows, seen = broken.get(each.group, ()), each.evidence
+        kin = f", {sum(row['family'] for row in rows)} of them written around it" if rows else ""
+        change = f"{seen.source_change.value:+.1f} {outcome.unit}"
+        told.append(
+            f"{len(rows)} of {seen.family + seen.outside} with the {name(each)} ({change}){kin}"
+        )
+    return f"Never-trained personas that changed as taught beyond chance: {'; '.join(told)}."
+
+
+def _parts(each: Finding) -> list[str]:
     """Give rho within and outside the family, which may say another thing than the whole."""
-    told = [
-        f"{name(each)} {_number(each.evidence.family_rho.value, '+.2f')} within and "
-        f"{_number(each.evidence.outside_rho.value, '+.2f')} outside"
-        for each in judged
-    ]
-    return [f"Rho of cosine and change, the source's family told apart: {'; '.join(told)}."] * bool(
-        told
-    )
-
-
-def _leaked(each: Finding, broken: Sequence[Record], outcome: Outcome) -> str:
-    """Say how far the damage of a source went."""
     seen = each.evidence
-    asked = seen.family + seen.outside
-    kin = f", {sum(row['family'] for row in broken)} of them written around it" if broken else ""
-    return (
-        f"With the {name(each)} ({seen.source_change.value:+.1f} {outcome.unit}), {len(broken)} of "
-        f"{asked} never-trained personas changed as taught beyond chance{kin}."
-    )
+    return [
+        f"Rho of cosine and change is {_number(seen.family_rho.value, '+.2f')} within the source's "
+        f"family and {_number(seen.outside_rho.value, '+.2f')} outside."
+    ]
+
+
+def _log_odds(each: Finding) -> list[str]:
+    """Say what the co-primary outcome says."""
+    seen = each.numbers.log_odds
+    if seen is None:
+        return []
+    return [
+        f"In log-odds of the right choice, given the baseline: {COURSE[each.log_odds_course]} "
+        f"(rho {seen.rho.value:+.2f})."
+    ]
 
 
 def _answer(conclusion: Verdict, judged: Sequence[Finding]) -> str:
@@ -121,18 +127,6 @@ def _answer(conclusion: Verdict, judged: Sequence[Finding]) -> str:
         f"Whether it follows the cosine gradient over all personas cannot be told {sure}: the "
         "intervals hold both a gradient and none, or chance would give as much."
     )
-
-
-def _log_odds(judged: Sequence[Finding]) -> list[str]:
-    """Say what the co-primary outcome says, source by source."""
-    told = [
-        f"{name(each)} {COURSE[each.log_odds_course]} (rho {seen.rho.value:+.2f})"
-        for each in judged
-        if (seen := each.numbers.log_odds) is not None
-    ]
-    if not told:
-        return []
-    return [f"In log-odds of the right choice, given their baseline: {'; '.join(told)}."]
 
 
 def _along(judged: Sequence[Finding]) -> list[str]:

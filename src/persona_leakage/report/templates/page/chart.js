@@ -73,7 +73,7 @@ function draw(figure) {
   for (const { mark } of points) { mark.setAttribute("class", `point ${mark.look.colour}`); board.append(mark); }
   label(board, cell, points, width - right, top);
   listen(board, cell, points);
-  figure.querySelector("svg")?.remove();
+  figure.querySelector(":scope > svg")?.remove();
   figure.prepend(board);
 }
 
