@@ -52,6 +52,8 @@ def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outco
     sentences.append(_answer(conclusion, judged))
     if len(judged) == 1:  # of several the table says it
         sentences += [*_parts(judged[0]), *_log_odds(judged[0])]
+    else:
+        sentences += _within(judged, outcome)
     return " ".join([*sentences, *_along(judged)])
 
 
@@ -76,6 +78,24 @@ def _parts(each: Finding) -> list[str]:
     return [
         f"Rho of cosine and change is {_number(seen.family_rho.value, '+.2f')} within the source's "
         f"family and {_number(seen.outside_rho.value, '+.2f')} outside."
+    ]
+
+
+def _within(judged: Sequence[Finding], outcome: Outcome) -> list[str]:
+    """Say where nearness orders the family, whatever it does over everybody."""
+    ordered = [
+        each
+        for each in judged
+        if each.evidence.family_rho.excludes(0)
+        and each.evidence.family_rho.value * outcome.direction > 0
+    ]
+    if not ordered:
+        return []
+    rhos = sorted(each.evidence.family_rho.value for each in ordered)
+    whose = "each" if len(ordered) == len(judged) else _listed([name(each) for each in ordered])
+    return [
+        f"Within the family of {whose}, the nearer changed more "
+        f"(rho {rhos[0]:+.2f} to {rhos[-1]:+.2f})."
     ]
 
 
@@ -176,7 +196,9 @@ def findings_table(
             "log_odds": _rho(each.numbers.log_odds),
             "log_odds_centred": _rho(each.numbers.log_odds_centred),
             "log_odds_course": COURSE[each.log_odds_course],
-            "along": each.numbers.words_or_geometry.verdict,
+            "along": each.numbers.words_or_geometry.verdict
+            if each.installed == "yes"
+            else COURSE["not asked"],
             "sure": _sure(each),
             "settle": _settle(each),
         }
@@ -234,6 +256,8 @@ def _settle(each: Finding) -> str:
         return "a source that takes up the behaviour"
     if each.evidence.by_similarity:
         return "personas listed without regard to similarity"
+    if each.evidence.rho.excludes(0):  # it is not numbers that lack
+        return "other sources, or a model whose geometry has more directions"
     needed = each.evidence.needed
     ways = [
         f"{number:,.0f} {what}"
