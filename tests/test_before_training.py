@@ -52,6 +52,7 @@ def made(tmp_path_factory, model_folder, personas, train_questions):
         for module in (stage, centroids_stage):
             patch.setattr(module, "load_study", lambda: study)
         patch.setattr(stage, "QUESTIONS", 3)
+        patch.setattr(stage, "FEWER", 1)
         (folder / "data").symlink_to(CATALOG)
         paths.model(study).parent.mkdir(parents=True)
         paths.model(study).symlink_to(model_folder)

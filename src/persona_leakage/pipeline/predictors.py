@@ -35,6 +35,7 @@ from persona_leakage.training.trainer import dataset
 QUESTIONS = 32
 # Examples of the source, and as many of the others, whose mean loss is differentiated.
 EXAMPLES = 200
+FEWER = 4  # on a processor, where gradients are dear, so many times fewer of both
 SKETCH = 16384  # an error of 0.008 in a cosine
 
 
@@ -59,7 +60,7 @@ def main() -> None:
     personas = by_name(participants.personas)
     measured = [personas[name] for name in participants.measured]
     train = read_questions(paths.questions(study) / "train.jsonl")
-    questions = shuffled(train, "predictors", study.questions.split_seed)[:QUESTIONS]
+    questions = shuffled(train, "predictors", study.questions.split_seed)[: affordable(QUESTIONS)]
     directory = paths.model(study)
     tokenizer = load_tokenizer(directory)
 
@@ -291,10 +292,22 @@ def source_directions(
     gradients, shares = [], []
     for wanted in (True, False):
         part = [example for example in examples if (example.part == "source") == wanted]
-        rows = list(prepare(part[:EXAMPLES]))  # the set is shuffled: its first ones are a draw
+        # the set is shuffled: its first ones are a draw
+        rows = list(prepare(part[: affordable(EXAMPLES)]))
         gradients.append(alignment.loss_gradient(model, rows, study.train.batch_size))
         shares.append(len(part) / len(examples))
     return gradients[0], shares[0] * gradients[0] + shares[1] * gradients[1]
+
+
+def affordable(count: int) -> int:
+    """Return how many of so many gradients this machine is asked for, one at least.
+
+    Parameters
+    ----------
+    count : int
+        On an accelerator.
+    """
+    return count if device().type != "cpu" else max(1, count // FEWER)
 
 
 def _cosine(one: torch.Tensor, other: torch.Tensor) -> float:

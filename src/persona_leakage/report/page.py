@@ -334,7 +334,8 @@ def differing(params: Mapping[str, Record]) -> list[str]:
 
 
 def _inline(path: Path) -> str:
-    return "data:image/svg+xml;base64," + base64.b64encode(path.read_bytes()).decode()
+    kind = {".svg": "svg+xml", ".png": "png"}[path.suffix]
+    return f"data:image/{kind};base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def markdown_text(value: object) -> str:

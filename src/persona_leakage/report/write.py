@@ -26,7 +26,7 @@ from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell, TitledTable
 
 REFERENCE = Path("reference")
-PICTURES = ("gradient",)  # of each cell, beside the page
+PICTURES = ("gradient",)  # of the cell of a report that has one; the page draws those of all
 ACCURACY = Outcome(
     name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp"
 )  # what the original measured
@@ -79,13 +79,11 @@ def write_report(
                 )
         write_json(partial / "metrics.json", metrics(tables))
         write_json(partial / "summary.json", summary(tables))
-        for each in tables.cells:
-            prefix = f"{each.label}_" if tables.several else ""
+        if len(tables.cells) == 1:
+            [each] = tables.cells
             for name in PICTURES:
-                shutil.copyfile(
-                    each.folder / f"{name}.png", partial / f"{prefix}{each.cell}_{name}.png"
-                )
-        for file in sorted(foresight.glob("*.[ps][nv]g")) if foresight else ():
+                shutil.copyfile(each.folder / f"{name}.png", partial / f"{each.cell}_{name}.png")
+        for file in sorted(foresight.glob("*.png")) if foresight else ():
             shutil.copyfile(file, partial / f"foresight_{file.name}")
         pictures = _draw(tables, partial, Path(scratch))
         for name, text in render(tables, pictures).items():
@@ -99,6 +97,12 @@ COMPARED = (
     "spearman_raw",
     "spearman_centred",
 )
+
+
+def _of_untrained_sources(folder: Path) -> list[Path]:
+    """Name the figures of what was foreseen: of sources left out, or families of one source."""
+    found = {left: sorted(folder.glob(f"foresight_*_{left}.png")) for left in ("source", "family")}
+    return found["source"] or found["family"]
 
 
 def _foresight_tables(folder: Path | None) -> tuple[TitledTable, ...]:
@@ -245,9 +249,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     for name, (what, figure) in pictures_by_name.items():
         figures.save(figure, folder / name)
         others[what] = folder / f"{name}.svg"
-    return Pictures(
-        others, sorted(folder.glob("foresight_*.svg"), reverse=True), published.with_suffix(".svg")
-    )
+    return Pictures(others, _of_untrained_sources(folder), published.with_suffix(".svg"))
 
 
 def _published_figure(published: Published) -> Figure:
