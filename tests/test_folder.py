@@ -268,6 +268,8 @@ def test_a_report_of_one_cell_is_these_files_and_its_tables_are_the_cells(report
     assert summary["verdict"]["findings_table"][0]["source"] == "villain"
     assert summary["cells"][0]["diagnostics"][0]["title"] == "Where it goes"
     assert summary["outcome"]["name"] == "accuracy"
+    for name in ("report.html", "report.md"):
+        assert "99.0 % before training, 98.0 % after" in (folder / name).read_text()
 
 
 def test_a_report_of_several_settings_keeps_their_figures_apart(report):
