@@ -50,9 +50,10 @@ def test_the_audit_says_it_of_the_cell_in_one_sentence(form):
     low = finished(1, mass_after=0.25)
     tables = study_tables("made", [low, finished(2)], [], {}, published())
     template = environment(html=form.startswith("page")).get_template(form)
-    lines = [line for line in template.render(report=tables).splitlines() if "25.0 %" in line]
-    assert len(lines) == 1
-    assert "villain-1-contrastive: the labels hold less than half" in lines[0]
+    text = template.render(report=tables)
+    assert text.count("25.0 %") == 2
+    assert text.count("villain-1-contrastive: the labels hold less than half") == 1
+    assert text.count("99.0 % before training, 25.0 % after") == 1
     unreadable = replace(low, result=finished(2).result)
     again = template.render(report=replace(tables, cells=(unreadable,)))
     assert "less than half" not in again
