@@ -49,6 +49,7 @@ from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from persona_leakage.data.questions import Question
+from persona_leakage.files import running
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
@@ -586,18 +587,8 @@ def _mark_interrupted(client: Any, experiment: str) -> None:
     """Mark as killed the runs that say they run, in a process of this machine that is gone."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         machine, _, number = run.data.tags.get("process", "").rpartition(":")
-        if machine == platform.node() and number.isdecimal() and not _alive(int(number)):
+        if machine == platform.node() and number.isdecimal() and not running(int(number)):
             client.set_terminated(run.info.run_id, "KILLED")
-
-
-def _alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)  # signal 0 asks only whether there is one
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass  # somebody else's
-    return True
 
 
 def leave_launch(cell: Cell) -> None:

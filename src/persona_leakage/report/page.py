@@ -18,6 +18,8 @@ import jinja2
 import markupsafe
 import pandas as pd
 
+from persona_leakage.analysis.evidence import people_of
+from persona_leakage.data.catalog import Persona
 from persona_leakage.data.families import shared_stems
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
@@ -35,7 +37,6 @@ from persona_leakage.study.results import (
 )
 
 TEMPLATES = Path(__file__).parent / "templates"
-PERSON = ("persona", "category", "relation", "prompt")
 FORMS = {
     "raw": ".4f",
     "centred": ".3f",
@@ -136,12 +137,11 @@ def points(tables: StudyTables) -> Record:
         What the report says.
     """
     outcome, unit = tables.outcome, level_unit(tables.outcome)
-    who: dict[tuple[str | None, ...], int] = {}
+    who: dict[Persona, int] = {}
 
     def numbers(frame: pd.DataFrame) -> Record:
-        known = frame[list(PERSON)].astype(object).where(frame[list(PERSON)].notna(), None)
         return {
-            "who": [who.setdefault(tuple(person), len(who)) for person in known.to_numpy()],
+            "who": [who.setdefault(person, len(who)) for person in people_of(frame).values()],
             "role": [ROLES.index(role) for role in frame["role"]],
             **{
                 name: [_rounded(value, form) for value in frame[name]]
@@ -161,7 +161,7 @@ def points(tables: StudyTables) -> Record:
             "look": _looks_of_words(frame, group.source),
             "threshold": _rounded(group.words_or_geometry.threshold, ".3f"),
         }
-    people = {key: [person[place] for person in who] for place, key in enumerate(PERSON)}
+    fields = ("name", "category", "relation", "prompt")
     return {
         "outcome": outcome.name,
         "change": change_of(outcome),
@@ -172,7 +172,7 @@ def points(tables: StudyTables) -> Record:
             "centred": "mean-centred cosine to the source, base model",
         },
         "roles": ROLES,
-        "people": {"name": people.pop("persona"), **people},
+        "people": {field: [getattr(person, field) for person in who] for field in fields},
         "cells": cells,
         "looks": LOOKS,
         "columns": [
