@@ -3,7 +3,7 @@
 import bad
 import pytest
 from conftest import ROOT
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from persona_leakage.errors import LONGEST, InputError, brief
@@ -38,13 +38,7 @@ def test_what_is_right_is_accepted(kind, tmp_path):
 def test_bad_input_is_refused_in_a_sentence_or_sound(kind, tmp_path_factory):
     folder = tmp_path_factory.mktemp(kind)
 
-    @settings(
-        max_examples=12,
-        deadline=None,
-        database=None,
-        derandomize=True,
-        suppress_health_check=list(HealthCheck),
-    )
+    @settings(max_examples=12)
     @given(bad.drawn(kind))
     def judge(content):
         bad.judge(kind, content, folder)
@@ -122,7 +116,7 @@ def test_a_number_or_name_that_cannot_be_is_refused(old, new, message, tmp_path)
 
 
 @given(st.text(max_size=2000))
-@settings(max_examples=50, derandomize=True, database=None)
+@settings(max_examples=50)
 def test_a_message_is_one_printable_line_that_fits(text):
     line = brief(text)
     assert len(line) <= LONGEST and line.isprintable()
