@@ -99,19 +99,18 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files and folders below, those of DVC's and git's own folders left out.
+    """Temporary files and folders beside what the commands make.
 
     Parameters
     ----------
     folder : Path
         Of ``checkout``.
     """
-    return [
-        str(file.relative_to(folder))
-        for file in sorted(folder.rglob("*"))
-        if file.suffix in (".partial", ".aside")
-        and not {".dvc", ".git"} & set(file.relative_to(folder).parts)
-    ]
+    made = [folder / name for name in ("outputs", "reports", "kept", "mlruns")]
+    files = [*folder.iterdir(), *(file for each in made for file in each.rglob("*"))]
+    return sorted(
+        str(file.relative_to(folder)) for file in files if file.suffix in (".partial", ".aside")
+    )
 
 
 def make_model(folder: Path) -> Path:
