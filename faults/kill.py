@@ -16,19 +16,18 @@ import random
 import shutil
 import signal
 import sqlite3
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import warm
 import yaml
-from project import CELL, TINY, checkout, environment, leftovers, make_model
+from project import CELL, checkout, environment, leftovers, make_model
 from record import read, write
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -241,7 +240,7 @@ class Campaign:
         self.steps[name] = len((self.scratch / "steps").read_text())
 
     def said(self) -> str:
-        """What the commands of the last attempt said."""
+        """Return what the commands of the last attempt said."""
         return "\n".join(file.read_text() for file in sorted(self.scratch.glob("log.*")))
 
     def outputs(self) -> dict[str, str]:
@@ -256,7 +255,7 @@ class Campaign:
         return found | {f"store: {key}": value for key, value in self.logged().items()}
 
     def logged(self) -> dict[str, str]:
-        """What MLflow's store says of the newest run of each cell, but for its seconds."""
+        """Read what the store says of the newest run of each cell, but for its seconds."""
         file = self.project / "mlflow.db"
         if not file.exists():
             return {}
@@ -411,7 +410,7 @@ def _rounds(
         campaign.compute()
     if COMMANDS.keys() & attempts.keys():
         campaign.compute_with_dvc()
-    earlier, told = content["seconds"], set()
+    earlier = content["seconds"]
     while True:
         open_ = [
             name

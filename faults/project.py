@@ -76,7 +76,7 @@ def checkout(folder: Path, model: Path) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | TINY
     params["model"] = {"name": "tiny", "origin": {"kind": "folder", "path": str(model)}}
     params["questions"] |= {"max_train": 12, "max_evaluate": 12}
-    params["train"] |= {"epochs": 2, "batch_size": 4}
+    params["train"] |= {"epochs": 2, "batch_size": 8}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
         subprocess.run(["git", *command], cwd=folder, check=True, env=environment())

@@ -43,9 +43,8 @@ STEPS = "FAULTS_STEPS"  # names the file that gets a byte for each step of a tra
 def import_all() -> None:
     """Import what the commands need, in one thread; a training checkpoints behind every step."""
     import dvc.cli
-    import dvc.repo.reproduce
     import mlflow.cli
-    import mlflow.sklearn
+    import mlflow.sklearn  # noqa: F401
     import torch
 
     from persona_leakage.pipeline import cell, keep, predict, predictors, study, switch  # noqa: F401
