@@ -26,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ FIRST = (
     "spearman_centred",
     "mass_after",
 )
+SUPERSEDED = "superseded_by"  # the tag of a run that another one took the place of
 VIEW = "cells"
 BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
 LONGEST = 300  # characters of a sentence on the screen
@@ -195,7 +197,7 @@ class CellRun:
         self._study, self._cell = study, cell
         self._client: Any = None
         self._logged: dict[str, float] = {}
-        self._earlier: Run | None = None
+        self._earlier: list[Run] = []  # newest first
 
     def begin(self, anew_after: str | None) -> None:
         """Find the run or start one.
@@ -216,13 +218,16 @@ class CellRun:
         status : {"FINISHED", "FAILED", "KILLED"}
             In MLflow's words.
         """
-        if self._earlier is not None and status == "FINISHED":
-            earlier, self._earlier = self._earlier.info.run_id, None
-            self._log(lambda run: self._client.set_tag(earlier, "superseded_by", run))
+        if status == "FINISHED":
+            for earlier in self._earlier:
+                self._log(partial(self._supersede, earlier.info.run_id))
         self._log(lambda run: self._client.set_terminated(run, status))
 
+    def _supersede(self, earlier: str, run: str) -> None:
+        self._client.set_tag(earlier, SUPERSEDED, run)
+
     def resume_if_same(self, metric: str) -> None:
-        """Go on in the earlier run when its curve of ``metric`` is the one of this run.
+        """Go on in an earlier run when its curve of ``metric`` is the one of this run.
 
         Parameters
         ----------
@@ -386,12 +391,11 @@ class CellRun:
             "variant": self._cell.variant,
             "params": self._study.fingerprint(),
         }
-        runs = self._client.search_runs(
-            [experiment], tagged(tags), max_results=1, order_by=["start_time DESC"]
-        )
-        if runs and anew_after in runs[0].data.metrics:
-            self._earlier = runs[0]
-        if runs and not self._earlier:
+        found = self._client.search_runs([experiment], tagged(tags), order_by=["start_time DESC"])
+        runs = [run for run in found if SUPERSEDED not in run.data.tags]
+        # several of them: the newest may be of a training that was killed, the one before finished
+        self._earlier = [run for run in runs if anew_after in run.data.metrics]
+        if runs and runs[0] not in self._earlier:
             self._take(runs[0])
         else:
             params = flat(self._study.model_dump()) | {
@@ -429,19 +433,17 @@ class CellRun:
         self._client.update_run(self.run_id, status="RUNNING")
 
     def _resume_if_same(self, run: str, metric: str) -> None:
-        earlier = self._earlier
-        if earlier is None:
-            return
-
         def curve(run_id: str) -> list[tuple[int, float]]:
             history = self._client.get_metric_history(run_id, metric)
             return sorted((point.step, point.value) for point in history)
 
-        if curve(run) != curve(earlier.info.run_id):
+        ours = curve(run) if self._earlier else []
+        same = (each for each in self._earlier if curve(each.info.run_id) == ours)
+        if (earlier := next(same, None)) is None:
             return
         self._client.set_terminated(run, "FINISHED")
         self._client.delete_run(run)
-        self._earlier = None
+        self._earlier.remove(earlier)
         self._take(earlier)
         self.log_tags(provenance() | {"process": _process()})
 

@@ -367,6 +367,13 @@ PAIRS = pa.DataFrameSchema(
 )
 
 
+def _finite(scores: "pd.Series[Any]") -> bool:
+    try:
+        return bool(np.isfinite(np.concatenate(list(scores)).astype(float)).all())
+    except (ValueError, TypeError):  # no lists of numbers at all
+        return False
+
+
 def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
     """Return what a table of scores must be, one row per persona and question.
 
@@ -384,7 +391,7 @@ def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
             "question": pa.Column(str),
             "benchmark": pa.Column(str),
             "outcome": pa.Column(float, values),
-            "scores": pa.Column(object),
+            "scores": pa.Column(object, pa.Check(_finite, name="finite numbers")),
             "label_mass": pa.Column(float, pa.Check.in_range(0, 1.0001), nullable=True),
             "tokens": pa.Column(int, pa.Check.ge(1), coerce=True),
             "answer": pa.Column(int, coerce=True, required=False),
