@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from persona_leakage.errors import InputError
 from persona_leakage.files import write_text
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
 VERSION: Literal[3] = 3
@@ -260,10 +260,11 @@ class CellResult(_Part):
     """
 
     version: Literal[3] = VERSION
-    study: str
-    source: str
+    # names of files are made of these: not of whatever somebody else's run says
+    study: Name
+    source: Name
     seed: int
-    variant: str
+    variant: Name
     fingerprint: str
     params: dict[str, Any]
     outcome: Outcome
