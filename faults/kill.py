@@ -388,6 +388,8 @@ def main() -> None:
         content["faults"] = [
             fault for fault in content["faults"] if fault.partition(",")[0] not in given.only
         ]
+    if not content["counts"]:
+        content["seconds"] = 0
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
     warm.import_all()
     with tempfile.TemporaryDirectory(dir=given.scratch or memory) as scratch:

@@ -1,8 +1,8 @@
 """Commands that start at once: a process that has imported everything, and forks.
 
-A command imports for seconds and works for one, on a model this small: a random moment would nearly
-always fall into the imports, and a campaign would be nothing else. What ``dvc`` and ``mlflow`` start
-comes here, too: they find the client, called ``python``, which hands its arguments to a server
+A command imports for seconds and works for one, on a model this small: a random moment would
+nearly always fall into the imports, and a campaign would be nothing else. What ``dvc`` and
+``mlflow`` start comes here, too: they find the client, called ``python``, which hands its arguments to a server
 forked from this process and stands for what that forks. What kills the one kills the other.
 """
 
@@ -41,16 +41,24 @@ STEPS = "FAULTS_STEPS"  # names the file that gets a byte for each step of a tra
 
 
 def import_all() -> None:
-    """Import what the commands need, in one thread; a training checkpoints behind every step."""
-    import dvc.cli
-    import mlflow.cli
+    """Import what the commands need, in one thread.
+
+    A training checkpoints behind every step; figures are files without a drawing, which would be
+    most of the time of the stages that write them.
+    """
+    import dvc.cli  # noqa: F401
+    import mlflow.cli  # noqa: F401
     import mlflow.sklearn  # noqa: F401
     import torch
+    from matplotlib.figure import Figure
 
     from persona_leakage.pipeline import cell, keep, predict, predictors, study, switch  # noqa: F401
+    from persona_leakage.report import figures
     from persona_leakage.training import trainer
 
     torch.set_num_threads(1)
+    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure" * 4096)
+    figures.label_points = lambda *_: []
     trainer.train.__defaults__ = (None, 0.0)
     step = trainer.CompletionTrainer.training_step
 
