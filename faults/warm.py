@@ -2,8 +2,9 @@
 
 A command imports for seconds and works for one, on a model this small: a random moment would
 nearly always fall into the imports, and a campaign would be nothing else. What ``dvc`` and
-``mlflow`` start comes here, too: they find the client, called ``python``, which hands its arguments to a server
-forked from this process and stands for what that forks. What kills the one kills the other.
+``mlflow`` start comes here, too: they find the client, called ``python``, which hands its arguments
+to a server forked from this process and stands for what that forks. What kills the one kills the
+other.
 """
 
 import json
@@ -47,7 +48,7 @@ def import_all() -> None:
     most of the time of the stages that write them.
     """
     import dvc.cli  # noqa: F401
-    import mlflow.cli  # noqa: F401
+    import mlflow.cli
     import mlflow.sklearn  # noqa: F401
     import torch
     from matplotlib.figure import Figure
