@@ -24,6 +24,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import warm
 import yaml
@@ -403,8 +404,12 @@ def main() -> None:
         sys.exit(1)
 
 
+def _kills(content: dict[str, Any], name: str) -> int:
+    return int(content["counts"].get(name, {}).get("kills", 0))
+
+
 def _rounds(
-    campaign: Campaign, given: argparse.Namespace, content: dict[str, object], start: float
+    campaign: Campaign, given: argparse.Namespace, content: dict[str, Any], start: float
 ) -> None:
     """Hurt everything a few times, in rounds, until each has had its moments."""
     attempts = {name: each for name, each in (STAGES | COMMANDS).items() if name in given.only}
@@ -414,14 +419,11 @@ def _rounds(
         campaign.compute_with_dvc()
     earlier = content["seconds"]
     while True:
-        open_ = [
-            name
-            for name in attempts
-            if content["counts"].get(name, {}).get("kills", 0) < given.moments
-        ]
+        open_ = [name for name in attempts if _kills(content, name) < given.moments]
         if not open_:
             return
-        for name in open_:
+        # those with the fewest moments first
+        for name in sorted(open_, key=lambda each: _kills(content, each)):
             if time.monotonic() - start > given.seconds:
                 return
             if name not in campaign.expected:
