@@ -84,7 +84,8 @@ def _same(content: dict[str, Any]) -> str:
 
 
 def _load(content: dict[str, Any]) -> str:
-    return _table(["what", "seconds", "peak MiB", "size"], content["rows"])
+    rows = [[name, *row] for name, row in content["rows"].items()]
+    return _table(["what", "processor's seconds", "peak MiB", "size, growth"], rows)
 
 
 TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load}
