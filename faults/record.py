@@ -80,7 +80,7 @@ def _inputs(content: dict[str, Any]) -> str:
 
 def _same(content: dict[str, Any]) -> str:
     rows = [[name, each["files"], each["different"]] for name, each in content["runs"].items()]
-    return _table(["changed", "files compared", "different"], rows)
+    return _table(["what", "files compared", "different"], rows)
 
 
 def _load(content: dict[str, Any]) -> str:
@@ -88,4 +88,4 @@ def _load(content: dict[str, Any]) -> str:
     return _table(["what", "processor's seconds", "peak MiB", "size, growth"], rows)
 
 
-TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load}
+TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load, "pythons": _same}

@@ -7,6 +7,7 @@ to a server forked from this process and stands for what that forks. What kills 
 other.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -52,6 +53,7 @@ def import_all() -> None:
     import mlflow.sklearn  # noqa: F401
     import torch
     from matplotlib.figure import Figure
+    from peft import PeftModel
 
     from persona_leakage.pipeline import cell, keep, predict, predictors, study, switch  # noqa: F401
     from persona_leakage.report import figures
@@ -60,6 +62,7 @@ def import_all() -> None:
     torch.set_num_threads(1)
     Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure" * 4096)
     figures.label_points = lambda *_: []
+    PeftModel.create_or_update_model_card = lambda *_: None  # at each checkpoint
     trainer.train.__defaults__ = (None, 0.0)
     step = trainer.CompletionTrainer.training_step
 
@@ -70,6 +73,8 @@ def import_all() -> None:
         return step(*args, **kwargs)
 
     trainer.CompletionTrainer.training_step = counted
+    gc.collect()
+    gc.freeze()  # nothing of this is looked through again, in any fork
 
 
 def start(words: Sequence[str], folder: Path, variables: Mapping[str, str], log: Path) -> int:
