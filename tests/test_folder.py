@@ -146,6 +146,18 @@ def test_a_table_that_breaks_its_schema_is_neither_written_nor_read(
         read_cell(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["answers.parquet", "pairs.parquet"])
+def test_a_flipped_bit_in_a_table_of_a_cell_is_noticed(name, tmp_path):
+    cell = finished()
+    write_cell(tmp_path, cell.result, cell.personas, *tables_of(cell))
+    content = (tmp_path / name).read_bytes()
+    for at in range(4, len(content) // 2, len(content) // 12):  # pages come before the footer
+        changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        (tmp_path / name).write_bytes(changed)
+        with pytest.raises(InputError, match=f"{name}: not a Parquet table; "):
+            read_cell(tmp_path)
+
+
 def test_a_missing_column_is_named(tmp_path):
     cell = finished()
     with pytest.raises(InputError, match="the column p_holm is missing"):

@@ -68,6 +68,16 @@ def test_a_cell_that_was_scored_in_part_is_not_kept(computed, tmp_path):
     assert keep.keep(computed, tmp_path / "kept") == []
 
 
+def test_a_flipped_bit_in_what_is_kept_is_noticed(computed, tmp_path):
+    keep.keep(computed, tmp_path / "kept")
+    file = tmp_path / "kept" / "baseline.parquet"
+    content = file.read_bytes()
+    for at in range(4, len(content) // 2, len(content) // 8):  # pages come before the footer
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        with pytest.raises(InputError, match=r"baseline.parquet: damaged .*`git checkout"):
+            keep.restore(computed, tmp_path / "kept")
+
+
 def test_a_study_of_which_nothing_is_kept_is_named(computed, tmp_path):
     with pytest.raises(InputError, match="nothing is kept of the study pocket"):
         keep.restore(computed, tmp_path / "kept")
