@@ -147,15 +147,22 @@ def test_a_table_that_breaks_its_schema_is_neither_written_nor_read(
 
 
 @pytest.mark.parametrize("name", ["answers.parquet", "pairs.parquet"])
-def test_a_flipped_bit_in_a_table_of_a_cell_is_noticed(name, tmp_path):
+def test_a_flipped_bit_in_a_table_of_a_cell_is_noticed_or_changes_nothing(name, tmp_path):
     cell = finished()
     write_cell(tmp_path, cell.result, cell.personas, *tables_of(cell))
-    content = (tmp_path / name).read_bytes()
-    for at in range(4, len(content) // 2, len(content) // 12):  # pages come before the footer
+    content, whole, told = (tmp_path / name).read_bytes(), read_cell(tmp_path), []
+    pages = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # the footer is behind them
+    for at in range(4, pages, pages // 12):
         changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
         (tmp_path / name).write_bytes(changed)
-        with pytest.raises(InputError, match=f"{name}: not a Parquet table; "):
-            read_cell(tmp_path)
+        try:
+            read = read_cell(tmp_path)
+            pd.testing.assert_frame_equal(read.before, whole.before)
+            pd.testing.assert_frame_equal(read.pairs, whole.pairs)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > 6
+    assert all(f"{name}: not a Parquet table; " in each for each in told)
 
 
 def test_a_missing_column_is_named(tmp_path):
