@@ -33,10 +33,8 @@ from persona_leakage.geometry.cosines import PAIRS, Layer
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.cell_logs import log_analysis
-from persona_leakage.pipeline.scores import read_scores
-from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
-from persona_leakage.report import figures
+from persona_leakage.pipeline.score_files import read_scores
+from persona_leakage.pipeline.stopwatch import Stopwatch
 from persona_leakage.report.cell_tables import (
     benchmarks_table,
     categories_table,
@@ -44,7 +42,6 @@ from persona_leakage.report.cell_tables import (
     predictors_table,
 )
 from persona_leakage.report.words import spaced
-from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Neighbourhood, load_study
 from persona_leakage.study.results import (
@@ -122,6 +119,12 @@ def main(cell: Cell) -> None:
             numbers |= rhos(evidence, name)
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
+        # here, since MLflow and matplotlib take longer to import than the files to read
+        from persona_leakage.pipeline.cell_logs import log_analysis
+        from persona_leakage.pipeline.tracking import cell_run, flat
+        from persona_leakage.report import figures
+        from persona_leakage.report.words_geometry_figure import words_geometry
+
         result = CellResult(
             study=study.study,
             **asdict(cell),

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
-
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.benchmarks import load_benchmark, local_files
 from persona_leakage.data.catalog import Persona, load_personas
@@ -23,7 +21,6 @@ from persona_leakage.data.questions import Question, read_questions
 from persona_leakage.data.split import at_most, split
 from persona_leakage.errors import command
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import store
 from persona_leakage.study.parameters import Study, load_study
 
 CATALOG = Path("catalog")  # a fresh clone has no copy of it yet
@@ -147,6 +144,11 @@ def rates_of(study: Study) -> dict[str, float]:
     study : Study
         Whose model and precision count.
     """
+    # here, since it takes longer to import than all the rest to compute
+    from mlflow.tracking import MlflowClient
+
+    from persona_leakage.pipeline.tracking import store
+
     try:
         client = MlflowClient(store())
         runs = client.search_runs(

@@ -12,7 +12,8 @@ from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_evaluation
 from persona_leakage.pipeline.scores import score_personas
-from persona_leakage.pipeline.tracking import Stopwatch, cell_run
+from persona_leakage.pipeline.stopwatch import Stopwatch
+from persona_leakage.pipeline.tracking import cell_run
 from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study

@@ -12,8 +12,6 @@ from persona_leakage.errors import InputError, command
 from persona_leakage.files import read_as, read_json, whole, write_json
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
-from persona_leakage.report import figures
-from persona_leakage.report.foresight_figure import foresight as draw
 from persona_leakage.report.foresight_tables import methods_table, sources_table
 from persona_leakage.report.words import change_of
 from persona_leakage.study.parameters import Study, load_study
@@ -38,6 +36,10 @@ def main() -> None:
             folder.mkdir()
             write_json(folder / "tables.json", {})
         return
+    # here, since nothing but drawing needs matplotlib
+    from persona_leakage.report import figures
+    from persona_leakage.report.foresight_figure import foresight as draw
+
     tables, pictures, kept = {}, {}, []
     ways: tuple[LeftOut, ...] = ("source", "family")
     for change, what in changes(cells).items():

@@ -6,7 +6,6 @@ from pathlib import Path
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import Record, read_json, sha256, whole
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import provenance
 from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.report.write import write_report
 from persona_leakage.study.parameters import Study, load_study
@@ -88,6 +87,8 @@ def origins(study: Study) -> Record:
     study : Study
         Of ``params.yaml``.
     """
+    from persona_leakage.pipeline.tracking import provenance  # with it comes MLflow
+
     served = read_json(paths.centroids(study) / "manifest.json").get("precision", "not recorded")
     files = {
         "params.yaml": Path("params.yaml"),

@@ -27,7 +27,8 @@ from persona_leakage.files import (
 from persona_leakage.model.loading import device, dtype, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.tracking import CellRun, Stopwatch, cell_run
+from persona_leakage.pipeline.stopwatch import Stopwatch
+from persona_leakage.pipeline.tracking import CellRun, cell_run
 from persona_leakage.pipeline.upload import CURVE, log_curve, log_training
 from persona_leakage.pipeline.weights import checked_weights
 from persona_leakage.study.cell import Cell, until

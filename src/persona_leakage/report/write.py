@@ -5,14 +5,13 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from persona_leakage.analysis.correlation import correlation
 from persona_leakage.analysis.evidence import people_of
 from persona_leakage.files import Record, read_json, whole, write_json, write_text
-from persona_leakage.report import figures
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
 from persona_leakage.report.page import Pictures, render
@@ -21,9 +20,11 @@ from persona_leakage.report.published import Published, analyse
 from persona_leakage.report.summary import SourceChange
 from persona_leakage.report.tables import StudyTables, study_tables
 from persona_leakage.report.words import spaced
-from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell, TitledTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REFERENCE = Path("reference")
 PICTURES = ("gradient",)  # of the cell of a report that has one; the page draws those of all
@@ -190,6 +191,10 @@ def _cell(each: FinishedCell, published: Published) -> Record:
 
 def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     """Draw what spans cells, SVG and PNG; the page shows what its script does not draw."""
+    # here, since nothing but drawing needs matplotlib
+    from persona_leakage.report import figures
+    from persona_leakage.report.words_geometry_figure import words_geometry
+
     judged, outcome = tables.judged, tables.outcome
     published = scratch / "published"
     figures.save(_published_figure(tables.published), published)
@@ -252,7 +257,9 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     return Pictures(others, _of_untrained_sources(folder), published.with_suffix(".svg"))
 
 
-def _published_figure(published: Published) -> Figure:
+def _published_figure(published: Published) -> "Figure":
+    from persona_leakage.report import figures
+
     gradient = published.gradient
     table = pd.DataFrame(
         {
