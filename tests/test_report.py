@@ -14,7 +14,7 @@ from conftest import ROOT
 from made import ACCURACY, AGREEMENT, evidence_of, finished, numbers_of, published
 
 from persona_leakage.errors import InputError
-from persona_leakage.report import figures, tables, write
+from persona_leakage.report import figures, tables, words_geometry_figure
 from persona_leakage.report.page import markdown_code, markdown_text
 from persona_leakage.report.prose import paragraph
 from persona_leakage.report.tables import beside_published, headline_table, study_tables
@@ -42,7 +42,11 @@ def quick():
         patch.setattr(tables, "words_or_geometry", lambda *_: told)
         patch.setattr(tables, "words_or_geometry_over_seeds", lambda *_: told)
         patch.setattr(tables, "mixed_model", lambda *_: stand_in.slope)
-        patch.setattr(write, "words_geometry", lambda *_: figures.training_curve(CURVE, "made"))
+        patch.setattr(
+            words_geometry_figure,
+            "words_geometry",
+            lambda *_: figures.training_curve(CURVE, "made"),
+        )
         yield
 
 
