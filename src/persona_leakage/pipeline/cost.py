@@ -8,6 +8,7 @@ questions and the store are read: no model, no network.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ RATES = ("train", "score")
 # of what a cell leaves, in outputs/, in DVC's cache, and in MLflow's store or beside other scores
 COPIES = 3
 ANSWER = 50  # bytes of one in a file of scores
+STORE = Path("mlflow.db")  # of ``tracking.store``, which would make it
 EMBEDDINGS = ("embed", "lm_head", "wte", "wpe")  # what a model calls what gets no adapter
 
 
@@ -158,6 +160,8 @@ def rates_of(study: Study) -> dict[str, float]:
     study : Study
         Whose model and precision count.
     """
+    if "MLFLOW_TRACKING_URI" not in os.environ and not STORE.exists():
+        return {}
     # here, since it takes longer to import than all the rest to compute
     from mlflow.tracking import MlflowClient
 
