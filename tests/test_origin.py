@@ -21,6 +21,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from persona_leakage.errors import InputError
 from persona_leakage.model import origin as module
 from persona_leakage.model.gguf import build_tokenizer
+from persona_leakage.model.kernels import settle
 from persona_leakage.model.loading import load_model, load_tokenizer
 from persona_leakage.model.origin import fetch
 from persona_leakage.study.parameters import (
@@ -564,3 +565,10 @@ def test_the_coder_model_is_read_as_its_file_says(coder):
     said = coder.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
     assert said.startswith("<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are")
     assert read_back(coder)
+
+
+def test_a_conversion_shows_no_bar_of_a_library(tmp_path, capfd):
+    file = write_gguf(tmp_path / "x.gguf", shapes(2, output=True))
+    settle()  # as the stage does
+    fetch(local(file), tmp_path / "base")
+    assert capfd.readouterr().err == ""
