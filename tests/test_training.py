@@ -1,5 +1,7 @@
+import io
 import json
 import math
+import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -342,3 +344,25 @@ def test_a_training_that_ends_worse_than_guessing_is_refused():
         training.refuse_diverged(losses(2.0, 2.0, 9.0, 9.0), fine, 600)
     with pytest.raises(InputError, match="a is not finite after step 2"):
         training.refuse_diverged(losses(2.0, 1.0), {"a": torch.tensor([1.0, math.nan])}, 600)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_person_sees_one_bar_with_the_loss_and_a_log_nothing(
+    watched, model_folder, tokenizer, data, recipe, tmp_path, monkeypatch, capsys
+):
+    screen = Terminal() if watched else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "checkpoints")
+    training.train(trainer, tmp_path / "adapter", steps=2)
+    assert capsys.readouterr().out == ""
+    drawn = screen.getvalue()
+    if watched:
+        assert "training" in drawn and "2/6" in drawn and "loss" in drawn and "steps/s" in drawn
+        assert drawn.count("\n") == 1 and "{" not in drawn
+    else:
+        assert drawn == ""

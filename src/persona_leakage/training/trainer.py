@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +48,7 @@ from persona_leakage.model.tokens import split
 from persona_leakage.study.parameters import Train
 from persona_leakage.training.example import Example
 from persona_leakage.training.processor_lora import lighten
+from persona_leakage.training.shown import Bar
 
 Row = Mapping[str, Any]  # a row of ``dataset``
 
@@ -271,7 +271,7 @@ def trainer_of(
         save_strategy="no",  # ``Checkpoints`` says when
         save_total_limit=2,  # the last one may be half-written
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,  # ``shown.Bar`` is drawn instead
         log_level="error",
         seed=seed,
         data_seed=seed,
@@ -284,6 +284,7 @@ def trainer_of(
         data_collator=collator(model, max(map(len, data["input_ids"]))),
     )
     trainer.remove_callback(PrinterCallback)  # the curve is logged to MLflow, not to the screen
+    trainer.add_callback(Bar())
     return trainer
 
 
