@@ -219,14 +219,14 @@ def pack(examples: Sequence[Example], capacity: int, multiple: int = 1) -> dict[
         else:
             line_with_room.append(piece)
     rows = [beside([row for row, _ in line]) for line in packed]
-    labels = padded([[x for _, each in line for x in each] for line in packed], IGNORED, multiple)
+    marked = padded([[x for _, each in line for x in each] for line in packed], IGNORED, multiple)
     return {
         "input_ids": padded([row.ids for row in rows], 0, multiple),
-        "labels": labels,
+        "labels": marked,
         "position_ids": padded([row.positions for row in rows], 0, multiple),
         "trees": padded([row.trees for row in rows], PADDING, multiple),
         "branches": padded([row.branches for row in rows], 0, multiple),
-        **predicted(labels, multiple),
+        **predicted(marked, multiple),
     }
 
 

@@ -1,5 +1,6 @@
 """Contrastive LoRA fine-tuning with TRL: the recipe, the trainer it builds, the loss curve."""
 
+import hashlib
 import json
 import math
 import sys
@@ -11,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 from torch.nn.functional import cross_entropy
 from transformers import (
     AutoConfig,
@@ -141,9 +144,11 @@ def dataset(
         prompt = row["input_ids"][: row["labels"].count(IGNORED)]
         prompts.setdefault(example.system, []).append(prompt)
     shared = {system: common_prefix(group) for system, group in prompts.items()}
-    return Dataset.from_list(
+    table = pa.Table.from_pylist(
         [{**row, "shared": shared[e.system]} for e, row in zip(examples, rows, strict=True)]
     )
+    # named here, since datasets would pickle the table to hash it, which not every pyarrow survives
+    return Dataset(table, fingerprint=hashlib.sha256(str(table.to_pydict()).encode()).hexdigest())
 
 
 class CompletionTrainer(SFTTrainer):
@@ -171,7 +176,8 @@ class CompletionTrainer(SFTTrainer):
         return self.recorded(self._prepare_inputs(inputs))
 
     def _recorded_loss(self, batch: Batch) -> torch.Tensor:
-        with self.compute_loss_context_manager():
+        # the input of an adapter stays in the working precision, in which it is multiplied anyway
+        with self.compute_loss_context_manager(), disable_input_dtype_casting(self.model):
             return self.compute_loss(self.model_wrapped, dict(batch))
 
     def compute_loss(  # noqa: D102 (the signature is transformers')
