@@ -1,6 +1,7 @@
 """The command line, on a study with a tiny random model."""
 
 import copy
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -79,6 +80,13 @@ def test_help_names_every_command_and_what_it_is_for(cli):
     for name in commands:
         assert f" {name} " in shown.output
         assert cli(name, "--help").exit_code == 0
+
+
+def test_the_readme_names_no_command_that_there_is_not(cli):
+    said = {*re.findall(r"persona-leakage ([a-z]+)", (ROOT / "README.md").read_text())}
+    assert {"run", "check", "ask"} <= said
+    for name in said:
+        assert cli(name, "--help").exit_code == 0, name
 
 
 @pytest.mark.parametrize(
