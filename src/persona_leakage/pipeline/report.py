@@ -6,7 +6,8 @@ from pathlib import Path
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import Record, read_json, sha256, whole
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import provenance
+from persona_leakage.pipeline.study_logs import log_report
+from persona_leakage.pipeline.tracking import provenance, study_run
 from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.report.write import write_report
 from persona_leakage.study.parameters import Study, load_study
@@ -32,6 +33,8 @@ def main() -> None:
         origins(study),
         foresight if foresight.exists() else None,
     )
+    with study_run(study) as run:
+        log_report(run, study)
 
 
 def set_aside(study: Study) -> None:
