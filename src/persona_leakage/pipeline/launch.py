@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 import shlex
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -151,7 +152,14 @@ def _end_failed_launches(client: Any, launch: Run) -> None:
             client.set_terminated(run.info.run_id, "FAILED")
 
 
-def _arguments() -> tuple[str, list[str]]:
+def arguments(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Read an entry point and the values of its parameters.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Of the command line.
+    """
     parser = argparse.ArgumentParser(description="An entry point of MLproject.")
     entries = parser.add_subparsers(dest="entry", required=True)
     own: dict[str, tuple[str, ...]] = {
@@ -165,10 +173,10 @@ def _arguments() -> tuple[str, list[str]]:
         of_entry = entries.add_parser(entry)
         for name in names:
             of_entry.add_argument(name)
-    given = vars(parser.parse_args())
+    given = vars(parser.parse_args(words))
     entry = given.pop("entry")
     return entry, list(given.values())
 
 
 if __name__ == "__main__":
-    main(*_arguments())
+    main(*arguments(sys.argv[1:]))

@@ -73,7 +73,7 @@ class LoggedRun:
             if name.startswith("profile/") and name.endswith("_seconds")
         ]
         if seconds:
-            self.log_metrics({MINUTES: sum(seconds) / 60})
+            self.log_metrics({MINUTES: round(sum(seconds) / 60, 2)})
         self._log(lambda run: self._client.set_terminated(run, status))
 
     @contextmanager

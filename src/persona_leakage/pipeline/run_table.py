@@ -23,15 +23,13 @@ PARAMS = ("source", "seed", "variant", "behaviour", "model")
 VIEW = "cells"
 
 
-def shown(experiment: str, parents: list[str]) -> dict[str, str]:
+def shown(experiment: str) -> dict[str, str]:
     """Tags that let MLflow's pages show an experiment with the columns that cells compare by.
 
     Parameters
     ----------
     experiment : str
         Its id.
-    parents : list of str
-        Ids of the runs whose cells are to be seen without a click.
     """
     columns = [
         *(f"params.`{name}`" for name in PARAMS),
@@ -39,9 +37,10 @@ def shown(experiment: str, parents: list[str]) -> dict[str, str]:
     ]
     view = {
         "selectedColumns": columns,
-        "orderByKey": "attributes.start_time",
-        "orderByAsc": False,
-        "runsExpanded": dict.fromkeys(parents, True),
+        "columnOrder": ["attributes.`Run Name`", *columns, "runDateAndNestInfo", "duration"],
+        # by any other order than that of time MLflow folds no children away
+        "orderByKey": "params.`source`",
+        "orderByAsc": True,
     }
     link = f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
     return {

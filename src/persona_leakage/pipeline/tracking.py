@@ -445,18 +445,7 @@ def _study_run(client: Any, experiment: str, study: Study) -> Run:
         found = earliest() or client.get_run(made)
         if found.info.run_id != made:
             client.delete_run(made)
-        _show(client, experiment)
     return found
-
-
-def _show(client: Any, experiment: str) -> None:
-    """Let MLflow's pages show the runs with the columns that cells are compared by."""
-    parents = _runs(client, experiment, {"kind": KIND}, "start_time DESC", 100)
-    tags = client.get_experiment(experiment).tags
-    for name, value in shown(experiment, [run.info.run_id for run in parents]).items():
-        # a person may have written another note; the view is ours
-        if name not in tags or VIEW in name:
-            client.set_experiment_tag(experiment, name, value)
 
 
 def _name(
@@ -494,6 +483,10 @@ def _experiment(client: Any, uri: str, name: str) -> str:
         tell(f"MLflow: the experiment {name} was deleted and is restored, with its runs")
     if uri == f"sqlite:///{file}":
         _relocate(file, experiment.artifact_location)
+    for name, value in shown(experiment.experiment_id).items():
+        # a person may have written another note; the view is ours
+        if name not in experiment.tags or (name.endswith(VIEW) and experiment.tags[name] != value):
+            client.set_experiment_tag(experiment.experiment_id, name, value)
     return experiment.experiment_id
 
 
