@@ -141,7 +141,7 @@ def test_the_stages_of_a_cell_add_to_one_run_with_everything_in_it(project):
     assert tags["precision"] in {"float32", "bfloat16"}
     assert len(tags["git_commit"].removesuffix("-dirty")) == 40
     metrics = found.data.metrics
-    assert {"source_delta", "bystander_delta", "train/loss"} <= set(metrics)
+    assert {"source change", "bystander mean", "minutes", "train/loss"} <= set(metrics)
     parts = {"load", "train", "score", "analyse"}
     assert {f"profile/{part}_seconds" for part in parts} <= set(metrics)
     assert metrics["profile/score_tokens_per_second"] > 0
@@ -165,7 +165,7 @@ def test_mlflow_run_computes_a_cell_into_the_studys_experiment_from_anywhere(
     (found,) = client.search_runs([experiment.experiment_id], "tags.source = 'comedian'")
     assert (found.info.run_name, found.info.status) == ("comedian-7-contrastive", "FINISHED")
     assert found.data.params["seed"] == "7"
-    assert "source_delta" in found.data.metrics
+    assert "source change" in found.data.metrics
     # where the report of the study does not look
     folder = project / "outputs" / "tiny" / "beside" / "analysis" / "comedian-7-contrastive"
     assert (folder / "personas.csv").exists()
@@ -190,7 +190,7 @@ def test_training_and_upload_again_add_nothing_to_the_run(project, environment):
     client = MlflowClient(f"sqlite:///{project}/mlflow.db")
     experiment = client.get_experiment_by_name("tiny")
     (found,) = client.search_runs([experiment.experiment_id], "tags.source = 'villain'")
-    for metric in ("source_delta", "profile/train_seconds", "profile/score_seconds"):
+    for metric in ("source change", "profile/train_seconds", "profile/score_seconds"):
         assert len(client.get_metric_history(found.info.run_id, metric)) == 1
     assert len(client.get_metric_history(found.info.run_id, "train/loss")) == 2
     assert len(found.inputs.dataset_inputs) == 2
@@ -249,7 +249,7 @@ def test_a_second_clone_pulls_everything_and_computes_nothing(project, environme
     assert "1 of 1 cells: villain-42-contrastive" in told
     client = MlflowClient(f"sqlite:///{theirs}/mlflow.db")
     (found,) = client.search_runs([client.get_experiment_by_name("tiny").experiment_id])
-    assert "source_delta" in found.data.metrics
+    assert "source change" in found.data.metrics
 
 
 @pytest.mark.slow

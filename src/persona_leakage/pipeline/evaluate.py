@@ -36,18 +36,18 @@ def main(cell: Cell) -> None:
     directory, adapter = paths.model(study), paths.adapter(study, cell)
     shutil.rmtree(paths.checkpoints(study, cell), ignore_errors=True)  # the training is over
     clock = Stopwatch()
-    with clock.time("score"):
-        tokens = score_personas(
-            paths.scores(study, cell),
-            [personas[name] for name in evaluated_for(cell.source, participants.evaluated)],
-            questions,
-            study,
-            {"base": checked_weights(directory), "adapter": checked_weights(adapter)},
-            load_tokenizer(directory),
-            functools.partial(load_adapted, directory, adapter, study.model.precision),
-            context(directory),
-        )
     with cell_run(study, cell) as run:
+        with run.watched(), clock.time("score"):
+            tokens = score_personas(
+                paths.scores(study, cell),
+                [personas[name] for name in evaluated_for(cell.source, participants.evaluated)],
+                questions,
+                study,
+                {"base": checked_weights(directory), "adapter": checked_weights(adapter)},
+                load_tokenizer(directory),
+                functools.partial(load_adapted, directory, adapter, study.model.precision),
+                context(directory),
+            )
         if tokens:
             clock.rate("score", tokens)
             run.log_metrics(clock.parts)

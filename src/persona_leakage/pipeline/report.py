@@ -31,6 +31,12 @@ def main() -> None:
         origins(study),
         foresight if foresight.exists() else None,
     )
+    # with these comes MLflow
+    from persona_leakage.pipeline.study_logs import log_report
+    from persona_leakage.pipeline.tracking import study_run
+
+    with study_run(study) as run:
+        log_report(run, study)
 
 
 def set_aside(study: Study) -> None:

@@ -121,7 +121,7 @@ def main(cell: Cell) -> None:
                     checkpoints,
                 )
             trainer.add_callback(LiveCurve(run))
-            with clock.time("train"):
+            with run.watched(), clock.time("train"):
                 trained = training.train(trainer, partial, until(cell.variant))
             epochs = float(trained.curve["epoch"].iloc[-1])
             clock.rate("train", round(epochs * sum(len(ids) for ids in data["input_ids"])))

@@ -17,8 +17,10 @@ from persona_leakage.files import read_jsonl, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
-from persona_leakage.pipeline.served import save_model
-from persona_leakage.pipeline.tracking import CellRun, cell_run, store
+from persona_leakage.pipeline.logged_run import without_secrets
+from persona_leakage.pipeline.served import model_tags, save_model
+from persona_leakage.pipeline.study_logs import is_of, log_report
+from persona_leakage.pipeline.tracking import CellRun, cell_run, store, study_run
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
 
@@ -56,7 +58,7 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
     run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     adapter = paths.adapter(study, cell)
     digest = sha256(adapter / "adapter_model.safetensors")
-    run.log_model(digest, partial(save_model, study, adapter))
+    run.log_model(digest, model_tags(study, cell), partial(save_model, study, adapter))
 
 
 def upload(study: Study, cell: Cell) -> bool:
@@ -87,6 +89,21 @@ def upload(study: Study, cell: Cell) -> bool:
     return True
 
 
+def upload_report(study: Study) -> bool:
+    """Log the study's report, if it is of these parameters; tell whether it is.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    """
+    if not is_of(study):
+        return False
+    with study_run(study) as run:
+        log_report(run, study)
+    return True
+
+
 @command
 def main(cells: Sequence[Cell] | None = None) -> None:
     """Log what is on disk.
@@ -105,7 +122,10 @@ def main(cells: Sequence[Cell] | None = None) -> None:
             f"outputs/{study.study}: no finished training of {names}; compute it with `dvc repro`, "
             "or bring it here with `dvc pull`"
         )
-    print(f"{store()}: {len(done)} of {len(named)} cells: {', '.join(done)}")
+    report = " and the report" if cells is None and upload_report(study) else ""
+    print(
+        f"{without_secrets(store())}: {len(done)} of {len(named)} cells: {', '.join(done)}{report}"
+    )
 
 
 if __name__ == "__main__":
