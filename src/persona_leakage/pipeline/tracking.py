@@ -17,7 +17,6 @@ import os
 import platform
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
