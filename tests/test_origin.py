@@ -7,7 +7,6 @@ from importlib import metadata
 from pathlib import Path
 
 import gguf
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -256,7 +255,7 @@ def test_a_refused_connection_is_one_sentence(tmp_path, monkeypatch):
             InputError, match="cannot be reached; where there is a network"
         ) as caught:
             fetch(origin, tmp_path / "base")
-    assert isinstance(caught.value.__cause__, httpx.ConnectError)
+    assert type(caught.value.__cause__).__name__ == "ConnectError"
     assert not list(tmp_path.iterdir())
 
 

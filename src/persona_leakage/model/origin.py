@@ -6,7 +6,6 @@ from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
 
-import httpx
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 from transformers import AutoModelForCausalLM
@@ -26,8 +25,9 @@ from persona_leakage.study.parameters import (
 )
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
-# httpx is what huggingface_hub speaks with; a refused connection is its error, and no OSError
-UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError)
+# a refused connection is no OSError but an error of the library that huggingface_hub speaks with,
+# httpx or from 2.0 on httpx2; the hub's own error derives from that library's
+UNREACHABLE = (LocalEntryNotFoundError, *HfHubHTTPError.__bases__, OSError)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 
