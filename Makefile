@@ -9,7 +9,7 @@ RUN := $(UV) run --no-sync
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / && !/^help/ {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / && !/^help/ {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 repro: setup ## compute the study of params.yaml and its report
 	$(RUN) python -m persona_leakage.pipeline.cost

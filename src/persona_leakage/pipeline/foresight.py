@@ -30,6 +30,7 @@ def main() -> None:
     to judge, and ``tables.json`` is empty.
     """
     study = load_study()
+    paths.set_aside(study)
     cells = finished(study)
     if not cells:
         with whole(paths.foresight(study)) as folder:

@@ -14,7 +14,7 @@ from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import Question, read_questions
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import command
-from persona_leakage.files import Record, read_as, whole, write_json
+from persona_leakage.files import Record, read_as, sha256, whole, write_json
 from persona_leakage.geometry.centroids import last_token_states_and_logits
 from persona_leakage.geometry.divergence import jensen_shannon, symmetric_kl
 from persona_leakage.geometry.layers import moments, nearness
@@ -24,6 +24,7 @@ from persona_leakage.model.loading import context, device, load_model, load_toke
 from persona_leakage.model.scoring import items
 from persona_leakage.model.tokens import tokenize
 from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.earlier import arithmetic, bring_back, computed_with, remember
 from persona_leakage.progress import bar
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
@@ -36,6 +37,8 @@ QUESTIONS = 32
 # Examples of the source, and as many of the others, whose mean loss is differentiated.
 EXAMPLES = 200
 FEWER = 4  # on a processor, where gradients are dear, so many times fewer of both
+# Parameters of the study that decide what comes out, beside its model's and its split's.
+DECIDING = {"sources", "seeds", "behaviour", "contrast", "train"}
 SKETCH = 16384  # an error of 0.008 in a cosine
 
 
@@ -61,24 +64,31 @@ def main() -> None:
     measured = [personas[name] for name in participants.measured]
     train = read_questions(paths.questions(study) / "train.jsonl")
     questions = shuffled(train, "predictors", study.questions.split_seed)[: affordable(QUESTIONS)]
+    neutral, target = load_neutral(paths.CATALOG), paths.predictors(study)
+    key = {
+        "personas": participants.model_dump(mode="json"),
+        "neutral": neutral,
+        "train": sha256(paths.questions(study) / "train.jsonl"),
+        "params": study.model_dump(mode="json", include=DECIDING),
+        "stage": sha256(__file__),
+        **arithmetic(study),
+        **computed_with(study, ("behaviours", "data", "geometry", "model", "training")),
+    }
+    if bring_back(target, key):
+        return
     directory = paths.model(study)
     tokenizer = load_tokenizer(directory)
 
     model = load_model(directory, study.model.precision)
     states, divergences = read_states(
-        model,
-        tokenizer,
-        measured,
-        study.sources,
-        load_neutral(paths.CATALOG),
-        study.model.system_role,
+        model, tokenizer, measured, study.sources, neutral, study.model.system_role
     )
     near, fitted = at_every_layer(states, [p.name for p in measured], study.sources)
     del model, states
 
     aligned, gradients = align(study, tokenizer, measured, personas, train, questions)
     table = near.join(divergences).join(aligned)
-    with whole(paths.predictors(study)) as folder:
+    with whole(target) as folder:
         folder.mkdir()
         table.astype(np.float32).reset_index().to_parquet(folder / "table.parquet", index=False)
         save_file(fitted, folder / "moments.safetensors")
@@ -94,6 +104,7 @@ def main() -> None:
                 "rendered_date": RENDERED_DATE.isoformat(),
             },
         )
+    remember(target, key)
 
 
 @torch.inference_mode()
