@@ -77,7 +77,7 @@ sbom: | $(UV) ## the packages of the lock file, as CycloneDX
 audit: | $(UV) ## known vulnerabilities of the lock file's packages; needs a network
 	mkdir -p .uv
 	$(UV) export --quiet --locked --all-groups --no-emit-project --output-file .uv/requirements.txt
-	$(UV)x pip-audit --disable-pip --require-hashes --requirement .uv/requirements.txt
+	$(UV)x pip-audit --strict --disable-pip --require-hashes --requirement .uv/requirements.txt
 
 # ARC=folder takes a snapshot of allenai/ai2_arc
 bench: setup ## this machine's processor against the baselines, docs/performance.md

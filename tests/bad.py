@@ -281,7 +281,7 @@ def sound_questions(questions):
         assert visible(question.text) and all(map(visible, question.choices))
         assert 0 <= question.answer < len(question.choices) == len(question.labels)
         assert len(set(question.labels)) == len(question.labels)
-        assert len(question.right) < len(question.choices)
+        assert len({" ".join(text.split()) for text in question.choices}) == len(question.choices)
 
 
 def _study(path):

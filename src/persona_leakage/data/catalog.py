@@ -189,7 +189,7 @@ def check_questions(directory: str | Path) -> None:
                 f"{path}, row {number}: a question has exactly the keys {', '.join(sorted(keys))}"
             )
     questions = load_benchmark("everyday", {"everyday": str(path)})
-    alike = {record["question"] for record in alike_choices(questions)}
+    alike = {record["question"] for record in alike_choices(questions)}  # but for case or form
     seen_ids: set[str] = set()
     seen_texts: set[str] = set()
     for number, question in enumerate(questions, start=1):
@@ -197,7 +197,7 @@ def check_questions(directory: str | Path) -> None:
         if question.labels != ("A", "B", "C", "D"):
             raise InputError(f"{where}: a question has four choices, labelled A to D")
         if question.key in alike:
-            raise InputError(f"{where}: a choice is there twice; reword one")
+            raise InputError(f"{where}: two choices differ in case or form alone; reword one")
         if question.id in seen_ids or question.text.casefold() in seen_texts:
             raise InputError(f"{where}: this id or question is there twice; reword one")
         seen_ids.add(question.id)

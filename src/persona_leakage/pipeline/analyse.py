@@ -1,6 +1,7 @@
 """Compute the tables, statistics and figures of a cell."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 from persona_leakage.analysis.boundary import fit, outliers
 from persona_leakage.analysis.evidence import KINDS, evidence_of_cells, rhos, sizes
@@ -33,6 +34,7 @@ from persona_leakage.geometry.cosines import PAIRS, Layer
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
+from persona_leakage.pipeline.finished import is_finished, made_of, note_finished
 from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.pipeline.stopwatch import Stopwatch
 from persona_leakage.report.cell_tables import (
@@ -43,7 +45,7 @@ from persona_leakage.report.cell_tables import (
 )
 from persona_leakage.report.words import spaced
 from persona_leakage.study.cell import Cell
-from persona_leakage.study.parameters import Neighbourhood, load_study
+from persona_leakage.study.parameters import Neighbourhood, Study, load_study
 from persona_leakage.study.results import (
     Audit,
     BoundaryResult,
@@ -57,12 +59,20 @@ from persona_leakage.study.results import (
 def main(cell: Cell) -> None:
     """Write ``result.json``, ``personas.csv``, ``curve.csv`` and figures; log them to the run.
 
+    An analysis that is there, made of the same, is logged alone.
+
     Parameters
     ----------
     cell : Cell
         Whose adapter, scores and baseline are there.
     """
     study = load_study()
+    folder = paths.analysis(study, cell)
+    key = made_of(study, inputs(study, cell))
+    if is_finished(study, cell, folder, key):
+        with cell_run(study, cell) as run:
+            log_analysis(run, study, cell)
+        return
     participants = read_as(paths.evaluated(study), Evaluated)
     personas = by_name(participants.personas)
     names = evaluated_for(cell.source, participants.evaluated)
@@ -156,15 +166,37 @@ def main(cell: Cell) -> None:
             "before_after": figures.before_after(table, title, outcome),
             "training": figures.training_curve(curve, title),
         }
-    folder = paths.analysis(study, cell)
     with whole(folder) as partial:
         partial.mkdir()
         write_cell(partial, result, table, curve, *answers, margins["delta"], here)
         for name, figure in pictures.items():
             figures.save(figure, partial / name)
+    note_finished(study, cell, folder, key)
     with cell_run(study, cell) as run:
         log_analysis(run, study, cell)
         run.log_metrics(clock.parts)
+
+
+def inputs(study: Study, cell: Cell) -> list[Path]:
+    """Name the files and folders that an analysis is made of.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    cell : Cell
+        Of it, or beside it.
+    """
+    return [
+        paths.adapter(study, cell) / "curve.csv",
+        paths.baseline(study),
+        paths.centroids(study) / "manifest.json",
+        paths.contrast(study, cell) / "manifest.json",
+        paths.evaluated(study),
+        paths.pairs(study),
+        paths.questions(study),
+        paths.scores(study, cell),
+    ]
 
 
 if __name__ == "__main__":

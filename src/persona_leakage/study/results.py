@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from persona_leakage.errors import InputError
 from persona_leakage.files import write_text
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
 VERSION: Literal[3] = 3
@@ -260,10 +260,11 @@ class CellResult(_Part):
     """
 
     version: Literal[3] = VERSION
-    study: str
-    source: str
+    # names of files are made of these: not of whatever somebody else's run says
+    study: Name
+    source: Name
     seed: int
-    variant: str
+    variant: Name
     fingerprint: str
     params: dict[str, Any]
     outcome: Outcome
@@ -367,6 +368,13 @@ PAIRS = pa.DataFrameSchema(
 )
 
 
+def _finite(scores: "pd.Series[Any]") -> bool:
+    try:
+        return bool(np.isfinite(np.concatenate(list(scores)).astype(float)).all())
+    except (ValueError, TypeError):  # no lists of numbers at all
+        return False
+
+
 def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
     """Return what a table of scores must be, one row per persona and question.
 
@@ -384,7 +392,7 @@ def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
             "question": pa.Column(str),
             "benchmark": pa.Column(str),
             "outcome": pa.Column(float, values),
-            "scores": pa.Column(object),
+            "scores": pa.Column(object, pa.Check(_finite, name="finite numbers")),
             "label_mass": pa.Column(float, pa.Check.in_range(0, 1.0001), nullable=True),
             "tokens": pa.Column(int, pa.Check.ge(1), coerce=True),
             "answer": pa.Column(int, coerce=True, required=False),
