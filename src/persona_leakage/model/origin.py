@@ -30,7 +30,11 @@ from persona_leakage.study.parameters import (
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
 # a refused connection is no OSError but an error of the library that huggingface_hub speaks with,
 # httpx or from 2.0 on httpx2; the hub's own error derives from that library's
-UNREACHABLE = (LocalEntryNotFoundError, *HfHubHTTPError.__bases__, OSError)
+UNREACHABLE: tuple[type[Exception], ...] = (
+    LocalEntryNotFoundError,
+    *HfHubHTTPError.__bases__,
+    OSError,
+)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 

@@ -68,6 +68,10 @@ def main(cell: Cell) -> None:
     """
     study = load_study()
     folder = paths.analysis(study, cell)
+    # with these comes MLflow
+    from persona_leakage.pipeline.cell_logs import log_analysis
+    from persona_leakage.pipeline.tracking import cell_run, flat
+
     key = made_of(study, inputs(study, cell))
     if is_finished(study, cell, folder, key):
         with cell_run(study, cell) as run:
@@ -130,8 +134,6 @@ def main(cell: Cell) -> None:
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         # here, since MLflow and matplotlib take longer to import than the files to read
-        from persona_leakage.pipeline.cell_logs import log_analysis
-        from persona_leakage.pipeline.tracking import cell_run, flat
         from persona_leakage.report import figures
         from persona_leakage.report.words_geometry_figure import words_geometry
 
