@@ -1,5 +1,6 @@
 """Compute the tables, statistics and figures of a cell."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -68,14 +69,9 @@ def main(cell: Cell) -> None:
     """
     study = load_study()
     folder = paths.analysis(study, cell)
-    # with these comes MLflow
-    from persona_leakage.pipeline.cell_logs import log_analysis
-    from persona_leakage.pipeline.tracking import cell_run, flat
-
     key = made_of(study, inputs(study, cell))
     if is_finished(study, cell, folder, key):
-        with cell_run(study, cell) as run:
-            log_analysis(run, study, cell)
+        log(study, cell, {})
         return
     participants = read_as(paths.evaluated(study), Evaluated)
     personas = by_name(participants.personas)
@@ -134,6 +130,7 @@ def main(cell: Cell) -> None:
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
         # here, since MLflow and matplotlib take longer to import than the files to read
+        from persona_leakage.pipeline.tracking import flat
         from persona_leakage.report import figures
         from persona_leakage.report.words_geometry_figure import words_geometry
 
@@ -174,9 +171,27 @@ def main(cell: Cell) -> None:
         for name, figure in pictures.items():
             figures.save(figure, partial / name)
     note_finished(study, cell, folder, key)
+    log(study, cell, clock.parts)
+
+
+def log(study: Study, cell: Cell, seconds: Mapping[str, float]) -> None:
+    """Log an analysis to the cell's run.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    cell : Cell
+        One that is analysed.
+    seconds : mapping
+        Of ``Stopwatch``; empty where nothing was computed.
+    """
+    from persona_leakage.pipeline.cell_logs import log_analysis
+    from persona_leakage.pipeline.tracking import cell_run
+
     with cell_run(study, cell) as run:
         log_analysis(run, study, cell)
-        run.log_metrics(clock.parts)
+        run.log_metrics(seconds)
 
 
 def inputs(study: Study, cell: Cell) -> list[Path]:
