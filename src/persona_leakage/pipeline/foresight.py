@@ -8,8 +8,8 @@ from persona_leakage.analysis import foresight
 from persona_leakage.analysis.foresight import LeftOut, Method
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.persona_sets import Participants, by_name
-from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_as, read_json, whole, write_json
+from persona_leakage.errors import command
+from persona_leakage.files import read_as, read_json, read_table, whole, write_json, write_parquet
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.report.foresight_tables import methods_table, sources_table
@@ -61,7 +61,7 @@ def main() -> None:
             pictures[name] = draw(rows, everything, band, what)
     with whole(paths.foresight(study)) as folder:
         folder.mkdir()
-        pd.concat(kept).to_parquet(folder / "rows.parquet", index=False)
+        write_parquet(folder / "rows.parquet", pd.concat(kept))
         write_json(
             folder / "tables.json", {name: table.model_dump() for name, table in tables.items()}
         )
@@ -140,12 +140,10 @@ def stored(study: Study) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The stage has not run.
+        The stage has not run, or its table is damaged.
     """
     path = paths.predictors(study) / "table.parquet"
-    if not path.exists():
-        raise InputError(f"{path}: no such file; `dvc repro predictors` makes it")
-    return pd.read_parquet(path)
+    return read_table(path, ("source", "persona"))
 
 
 def with_words(table: pd.DataFrame, personas: dict[str, Persona]) -> pd.DataFrame:

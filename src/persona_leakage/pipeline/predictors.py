@@ -14,7 +14,7 @@ from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import Question, read_questions
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import command
-from persona_leakage.files import Record, read_as, sha256, whole, write_json
+from persona_leakage.files import Record, read_as, sha256, whole, write_json, write_parquet
 from persona_leakage.geometry.centroids import last_token_states_and_logits
 from persona_leakage.geometry.divergence import jensen_shannon, symmetric_kl
 from persona_leakage.geometry.layers import moments, nearness
@@ -90,7 +90,7 @@ def main() -> None:
     table = near.join(divergences).join(aligned)
     with whole(target) as folder:
         folder.mkdir()
-        table.astype(np.float32).reset_index().to_parquet(folder / "table.parquet", index=False)
+        write_parquet(folder / "table.parquet", table.astype(np.float32).reset_index())
         save_file(fitted, folder / "moments.safetensors")
         save_file(gradients, folder / "gradients.safetensors")
         write_json(

@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from transformers import TrainerCallback, TrainerState
 
 from persona_leakage.errors import InputError, command
@@ -94,6 +95,25 @@ def main(cell: Cell) -> None:
     """
     study = load_study()
     print(f"{study.place(cell)}: training", flush=True)
+    checkpoints = paths.checkpoints(study, cell)
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    # of two that train one cell the second waits, and finds the adapter there
+    with FileLock(checkpoints.with_suffix(".lock")):
+        train(study, cell, checkpoints)
+
+
+def train(study: Study, cell: Cell, checkpoints: Path) -> None:
+    """Train a cell, or find that it is trained.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Its examples have been made.
+    checkpoints : Path
+        A folder that nobody else uses meanwhile.
+    """
     directory = paths.model(study)
     key, adapter = computed_from(study, cell), paths.adapter(study, cell)
     examples = read_examples(paths.contrast(study, cell) / "examples.jsonl")
@@ -108,7 +128,6 @@ def main(cell: Cell) -> None:
     tokenizer = load_tokenizer(directory)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
     clock = Stopwatch()
-    checkpoints = paths.checkpoints(study, cell)
     if not is_from(checkpoints, key):
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / COMPUTED_FROM, key)

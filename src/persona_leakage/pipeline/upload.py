@@ -13,7 +13,7 @@ from functools import partial
 import pandas as pd
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl, sha256
+from persona_leakage.files import read_jsonl, read_table, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
@@ -76,7 +76,7 @@ def upload(study: Study, cell: Cell) -> bool:
     if not curve.exists():
         return False
     with cell_run(study, cell, anew_after=CURVE) as run:
-        for row in pd.read_csv(curve).to_dict("records"):
+        for row in read_table(curve, ("step", "loss")).to_dict("records"):
             log_curve(run, {str(name): value for name, value in row.items()})
         # a study whose scores alone are kept has neither examples nor adapter
         if (adapter / "adapter_model.safetensors").exists():

@@ -59,6 +59,7 @@ STYLE = {
 MOST_LABELS = 40  # more are not read, and their places take long to find
 MOST_OBSTACLES = 100  # points that labels keep clear of, the most important ones
 ROUNDS = 3  # of finding places for those that the round before left out
+MOST_PANELS = 12  # rows, and columns, of a figure of panels
 MOST_ROWS = 150  # personas on an axis of names; a taller figure is not looked at
 
 
@@ -428,12 +429,14 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcom
     Parameters
     ----------
     tables : dict
-        Of cells, by (source, seed).
+        Of cells, by (source, seed). Of more than ``MOST_PANELS`` sources or seeds the first are
+        shown, and the figure says so: a hundred runs side by side would have ten thousand panels.
     outcome : Outcome
         Its unit goes to the axes.
     """
-    sources = list(dict.fromkeys(source for source, _ in tables))
-    seeds = list(dict.fromkeys(seed for _, seed in tables))
+    everything = [list(dict.fromkeys(each)) for each in zip(*tables, strict=True)]
+    sources, seeds = (each[:MOST_PANELS] for each in everything)
+    all_sources, all_seeds = map(len, everything)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.2 + 2.3 * len(seeds), 0.6 + 2.0 * len(sources)))
         panels = figure.subplots(len(sources), len(seeds), sharex="row", sharey=True, squeeze=False)
@@ -470,6 +473,9 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcom
                     axes.set_ylabel(f"{spaced(source)}\nchange ({outcome.unit})")
                 if row == len(sources) - 1:
                     axes.set_xlabel("cosine to the source")
+        if (len(sources), len(seeds)) != (all_sources, all_seeds):
+            shown = f"{len(sources)} of {all_sources} rows, {len(seeds)} of {all_seeds} seeds"
+            figure.suptitle(f"The first {shown}", fontsize=9)
         figure.tight_layout()
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(

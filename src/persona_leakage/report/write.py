@@ -206,7 +206,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
         for each in group.cells
     }
     figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
-    for group in tables.groups:
+    for group in tables.groups[: figures.MOST_PANELS]:  # of more, nobody looks at each
         figure = words_geometry(
             group.personas,
             group.cells[0].pairs,

@@ -16,11 +16,12 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow.parquet as pq
 from pandera.errors import SchemaErrors
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import write_text
+from persona_leakage.files import write_parquet, write_text
 from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
@@ -528,13 +529,17 @@ def write_cell(
     write_text(folder / "result.json", result.model_dump_json(indent=2) + "\n")
     personas.to_csv(folder / "personas.csv", index=False, float_format="%.6g", lineterminator="\n")
     curve.to_csv(folder / "curve.csv", index=False, lineterminator="\n")
-    answers.to_parquet(folder / "answers.parquet", index=False, compression="zstd")
-    pairs.to_parquet(folder / "pairs.parquet", index=False, compression="zstd")
+    write_parquet(folder / "answers.parquet", answers)
+    write_parquet(folder / "pairs.parquet", pairs)
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
     # a missing value is written as nothing: "null" and "nan" are names like others
     return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    return pq.read_table(file, page_checksum_verification=True).to_pandas()
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
@@ -578,8 +583,8 @@ def read_cell(folder: Path) -> FinishedCell | None:
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
         "personas.csv": (_read_csv, persona_schema(result.outcome)),
         "curve.csv": (_read_csv, CURVE),
-        "answers.parquet": (pd.read_parquet, answers_schema(result.outcome)),
-        "pairs.parquet": (pd.read_parquet, PAIRS),
+        "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
+        "pairs.parquet": (_read_parquet, PAIRS),
     }
     tables = {}
     for name, (read, schema) in readers.items():
