@@ -94,7 +94,8 @@ class Server:
         try:
             urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
         except urllib.error.HTTPError as error:
-            sys.exit(f"error: user {name}: {json.loads(error.read())['message']}")
+            told = json.loads(error.read())["message"]  # the database's words stand behind ours
+            sys.exit(f"error: user {name}: {told.splitlines()[0].partition(' Error:')[0]}")
         except urllib.error.URLError:
             sys.exit(f"error: {self.url} does not answer; `server.py up` starts it")
         print(f"MLFLOW_TRACKING_USERNAME={name}\nMLFLOW_TRACKING_PASSWORD={password}")
