@@ -39,7 +39,7 @@ from persona_leakage.study.parameters import Study
 
 # MLflow's own are two minutes and seven attempts, in every call, and a bar for a handful of files
 QUIET = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
