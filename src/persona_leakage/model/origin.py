@@ -32,7 +32,7 @@ PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "v
 # a refused connection is no OSError but an error of the library that huggingface_hub speaks with,
 # httpx or from 2.0 on httpx2; the hub's own error derives from that library's
 SPOKEN_WITH = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
-UNREACHABLE = (LocalEntryNotFoundError, *SPOKEN_WITH, OSError)
+UNREACHABLE: tuple[type[Exception], ...] = (LocalEntryNotFoundError, *SPOKEN_WITH, OSError)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 
