@@ -53,6 +53,42 @@ def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
+def toward(
+    vectors: npt.ArrayLike, source: npt.ArrayLike, centre: npt.ArrayLike
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Compare centroids with one of them, or of another, about a given centre.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (personas, hidden)
+        Centroids.
+    source : array-like of shape (hidden,)
+        What they are compared with.
+    centre : array-like of shape (hidden,)
+        Mean centroid of the personas of a study, whoever is compared.
+
+    Returns
+    -------
+    dict of ndarray of shape (personas,)
+        ``raw``, ``centred`` (cosines), ``distance`` (Euclidean); not a number as for
+        ``cosine_matrix``.
+    """
+    points, one, middle = (np.asarray(each, np.float64) for each in (vectors, source, centre))
+    resolution = np.finfo(np.float32).eps * np.linalg.norm(points, axis=1).max()
+
+    def cosines(origin: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        away, toward_it = points - origin, one - origin
+        lengths = np.linalg.norm(away, axis=1), np.linalg.norm(toward_it)
+        lengths = [np.where(each <= resolution, np.nan, each) for each in lengths]
+        return np.clip(away @ toward_it / (lengths[0] * lengths[1]), -1.0, 1.0)
+
+    return {
+        "raw": cosines(np.zeros_like(middle)),
+        "centred": cosines(middle),
+        "distance": np.linalg.norm(points - one, axis=1),
+    }
+
+
 def whitened_cosines(vectors: npt.ArrayLike, axes: int) -> npt.NDArray[np.float64]:
     """Cosine of each pair of centroids after whitening: every principal axis counts alike.
 

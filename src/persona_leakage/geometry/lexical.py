@@ -7,6 +7,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 
 from persona_leakage.data.families import content_overlap, content_stems
 
+COLUMNS = ("words", "noun", "tfidf", "characters")
 CHARACTERS = (3, 5)  # letters of an n-gram, within words
 
 

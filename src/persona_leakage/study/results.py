@@ -24,7 +24,7 @@ from persona_leakage.files import write_text
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.outcome import Outcome
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ENDS = ("", "_low", "_high")
@@ -259,7 +259,7 @@ class CellResult(_Part):
         The behaviour's own.
     """
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
     study: str
     source: str
     seed: int
