@@ -55,14 +55,14 @@ def test_rho_is_given_the_baseline_and_the_length_of_the_prompt():
 
 def test_the_steepest_of_many_that_say_nothing_is_rarely_called_beyond_chance():
     found, told = 0, 0
-    for seed in range(40):
+    for seed in range(30):
         rng = np.random.default_rng(seed)
         length = rng.integers(20, 200, COUNT).astype(float)
         table = noise(seed + 100, columns=30)
-        rows = ranked(table, length + rng.normal(0, 20, COUNT), prompt_length=length, resamples=99)
+        rows = ranked(table, length + rng.normal(0, 20, COUNT), prompt_length=length)
         found += rows["p"].min() <= 0.05
         told += not rows["contender"].all()
-    assert found <= 6 and told <= 9  # of 40, at a level of .05; few resamples
+    assert found <= 5 and told <= 7  # of 30, at a level of .05 each; few resamples
 
 
 def test_an_outcome_that_is_raised_has_its_steepest_predictor_first_too():
@@ -134,6 +134,15 @@ def test_what_differs_in_every_sample_is_told_apart_and_equals_are_not():
     drawn[0] = [0.0, -0.01, -2.0]
     assert contenders(drawn).tolist() == [True, True, False]
     assert contenders(np.full((5, 2), np.nan)).all()
+    drawn[5:25, 2] = np.nan  # constant in some samples
+    assert contenders(drawn).tolist() == [True, True, False]
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_few_personas_have_is_constant_in_some_samples_and_no_crash():
+    rare = pd.Series(np.arange(COUNT) == 3, dtype=float)
+    rows = ranked(noise().assign(rare=rare), np.random.default_rng(0).normal(size=COUNT))
+    assert np.isfinite(rows.loc["rare", ["rho", "p", "low", "high"]].to_numpy(float)).all()
 
 
 @pytest.mark.parametrize("covariates", [0, 1, 2])

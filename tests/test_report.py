@@ -299,7 +299,7 @@ def test_the_answer_and_its_figure_stand_before_layers_and_heat_map(pages):
                 'class="chart"',
                 'id="broken"',
                 "Source by source",
-                "Which layer",
+                "How the change follows the geometry of each layer",
                 "Mean change of every",
             )
         ]

@@ -234,8 +234,9 @@ def contenders(drawn: Floats) -> np.ndarray:
     behind, largest = np.zeros_like(seen), np.zeros(len(resampled))
     for one in range(len(seen)):
         apart = (resampled[:, [one]] - resampled) - (seen[one] - seen)
-        error = np.sqrt((apart**2).mean(axis=0))
-        error[~(error > 0)] = np.inf  # itself, and what is as it is
+        known = np.isfinite(apart).sum(axis=0)
+        error = np.sqrt(np.nansum(apart**2, axis=0) / np.maximum(known, 1))
+        error[error == 0] = np.inf  # itself, what is as it is, and what is no number
         largest = np.fmax(largest, np.nan_to_num(apart / error).max(axis=1))
         if one == best:
             behind = (seen[best] - seen) / error

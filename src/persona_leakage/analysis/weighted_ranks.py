@@ -63,8 +63,9 @@ def rank_correlations(x: Floats, y: Floats, weights: Floats, given: Floats | Non
     columns = []
     for values in x.T:
         a, length = _left(weighted_ranks(values, weights), weights, basis)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            columns.append((weighted * a).sum(axis=1) / (length * norm)[:, 0])
+        both = (length * norm)[:, 0]
+        shared = (weighted * a).sum(axis=1)
+        columns.append(np.divide(shared, both, out=np.full(len(both), np.nan), where=both > 0))
     return np.column_stack(columns)
 
 

@@ -201,7 +201,7 @@ def rank(study: Study, source: str, wanted: pd.DataFrame) -> tuple[pd.DataFrame,
         by_kind = judge(rows, guesses, methods)
         row = by_kind[by_kind["method"] == method.name].to_dict("records")[0]
         judged[name] = {"what": what, "left_out": left_out, **row}
-        notes.append(f"{what}: {trust(row, left_out)}")
+        notes.append(f"{name.replace('_', '-')}, {what}. {trust(row, left_out)}")
         if fresh and len(trained) > 2:
             held = float(foresight.covered(rows, guesses[method.name]).mean())
             judged[name]["covered"] = held
@@ -209,6 +209,11 @@ def rank(study: Study, source: str, wanted: pd.DataFrame) -> tuple[pd.DataFrame,
                 f"    intervals are for {foresight.COVERAGE:.0%} of personas; for each trained "
                 f"source in turn, made from the others' errors, they held {held:.0%}"
             )
+    if source not in trained and len(trained) < 2:
+        notes.append(
+            f"only {spaced(trained[0])} was trained: how right this is for another source is not "
+            "known, and the intervals do not hold it"
+        )
     seeds = len({each.result.seed for each in cells})
     notes.insert(
         0,

@@ -84,14 +84,14 @@ def trust(row: Mapping[str, object], left_out: str) -> str:
     """
     sizes, order = (float(str(row[f"{key}_low"])) > 0 for key in ("r2", "rho"))
     said = {
-        (True, True): "Both the sizes and the order of the changes are foreseen",
-        (True, False): "The sizes of the changes are foreseen, but their order is not known to be",
-        (False, True): "The order of the personas is foreseen, but the sizes are not known to be",
-        (False, False): "Neither the sizes nor the order of the changes are known to be foreseen",
+        (True, True): "both the sizes and the order of the changes are foreseen",
+        (True, False): "the sizes of the changes are foreseen, their order is not known to be",
+        (False, True): "the order of the personas is foreseen, the sizes are not known to be",
+        (False, False): "neither the sizes nor the order of the changes are known to be foreseen",
     }[sizes, order]
     return (
-        f"{said} for a {left_out} left out: from {row['method']} R2 is {_with_interval(row, 'r2')} "
-        f"and rho {_with_interval(row, 'rho')}."
+        f"For a {left_out} left out of the fit {said}: from {row['method']} R2 is "
+        f"{_with_interval(row, 'r2')} and rho {_with_interval(row, 'rho')}."
     )
 
 

@@ -165,6 +165,13 @@ def summary(tables: StudyTables) -> Record:
         "params": {label: each.result.params for label, each in tables.settings.items()},
         "cells": [{"label": each.label, **_cell(each, tables.published)} for each in tables.cells],
         "controls": [table.model_dump() for table in tables.controls],
+        "foresight": {
+            part: [table.model_dump() for table in shown]
+            for part, shown in (
+                ("first", tables.foresight.first),
+                ("more", tables.foresight.more),
+            )
+        },
         "missing": tables.missing,
         "broken": tables.broken.to_dict("records"),
         "seeds": tables.over_seeds.to_dict("records"),
