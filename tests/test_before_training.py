@@ -228,6 +228,7 @@ def test_who_is_asked_beside_the_measured_changes_nothing_for_them(at_work, pers
     tables = [
         predict.rank(
             at_work,
+            predict.finished(at_work),
             "villain",
             foresight.with_words(predict.measure(at_work, source, asked, personas), words),
         )[0].set_index("persona")

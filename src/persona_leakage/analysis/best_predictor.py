@@ -68,7 +68,7 @@ def compare(
     found = pd.DataFrame(
         dict.fromkeys(("rho", "low", "high", "plain"), np.nan), index=table.columns
     ).assign(p=p, contender=False)
-    usable = [name for name in table if np.isfinite(p[name])]
+    usable = p.index[p.notna()].tolist()
     if usable:
         x = table[usable].to_numpy(dtype=float)
         alike = bystanders["relation"].fillna("") + "/" + bystanders["category"]
@@ -163,8 +163,8 @@ def adjusted_p(
     if not known or not own.any():
         return p
     ranked = freed(np.stack([stats.rankdata(levels(columns[number])) for number in known]))
-    left = ranked.any(axis=1)
-    usable = [number for number, something in zip(known, left, strict=True) if something]
+    left = np.flatnonzero(ranked.any(axis=1))
+    usable = [known[row] for row in left]
     if not usable:
         return p
     drawn = surrogates(own[0], similarity, clusters, np.random.default_rng(seed), resamples)

@@ -173,8 +173,8 @@ def standardised(
     rows = frame if among is None else frame[among]
     groups = rows.groupby("source", sort=False)[names]
     mean, spread = (each.reindex(frame["source"]) for each in (groups.mean(), groups.std(ddof=0)))
-    scaled = frame[names] - mean.to_numpy()
-    scaled = scaled.where(spread.to_numpy() > 0, 0.0) / spread.where(spread > 0, 1.0).to_numpy()
+    moved = (frame[names] - mean.to_numpy()).where(spread.to_numpy() > 0, 0.0)
+    scaled = moved.div(spread.where(spread > 0, 1.0).to_numpy())
     return frame.assign(**{name: scaled[name] for name in names})
 
 

@@ -23,11 +23,12 @@ def group_weights(groups: pd.Series, draws: int, rng: np.random.Generator) -> Fl
     ndarray of shape (1 + draws, personas)
         First what was seen: everyone once.
     """
-    codes, names = pd.factorize(groups)
-    if len(names) < 2:
-        codes, names = np.arange(len(groups)), np.arange(len(groups))
-    counts = np.ones((1 + draws, len(names)))
-    counts[1:] = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+    codes = pd.factorize(groups)[0]
+    if not codes.any():
+        codes = np.arange(len(groups))
+    number = int(codes.max()) + 1
+    counts = np.ones((1 + draws, number))
+    counts[1:] = rng.multinomial(number, np.full(number, 1 / number), size=draws)
     return counts[:, codes]
 
 

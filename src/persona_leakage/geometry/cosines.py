@@ -78,9 +78,13 @@ def toward(
 
     def cosines(origin: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         away, toward_it = points - origin, one - origin
-        lengths = np.linalg.norm(away, axis=1), np.linalg.norm(toward_it)
-        lengths = [np.where(each <= resolution, np.nan, each) for each in lengths]
-        return np.clip(away @ toward_it / (lengths[0] * lengths[1]), -1.0, 1.0)
+        lengths, length = np.linalg.norm(away, axis=1), float(np.linalg.norm(toward_it))
+        known = (lengths > resolution) & (length > resolution)
+        return np.clip(
+            np.where(known, away @ toward_it, np.nan) / np.where(known, lengths * length, 1.0),
+            -1,
+            1,
+        )
 
     return {
         "raw": cosines(np.zeros_like(middle)),

@@ -41,6 +41,7 @@ from persona_leakage.progress import bar
 from persona_leakage.report.foresight_tables import trust
 from persona_leakage.report.words import spaced
 from persona_leakage.study.parameters import Study, load_study
+from persona_leakage.study.results import FinishedCell
 from persona_leakage.training import alignment
 
 TYPED = "(typed in)"
@@ -69,14 +70,18 @@ def main(source: str, text: str | None) -> None:
         asked = [persona for name, persona in personas.items() if name not in measured]
     else:
         asked = [Persona(TYPED, "unrelated", None, prompt_of("--text", text))]
+    cells = finished(study)
     wanted = measure(study, taught, asked, personas)
     everyone = {**personas, **{each.name: each for each in (taught, *asked)}}
-    table, told = rank(study, taught.name, with_words(wanted, everyone))
+    table, told = rank(study, cells, taught.name, with_words(wanted, everyone))
     prompts = [everyone[name].prompt for name in table["persona"]]
     stem = paths.foresight(study).parent / "predictions" / slug(taught.name)
     stem.parent.mkdir(exist_ok=True)
     table.to_csv(f"{stem}.csv", index=False, float_format="%.4g", lineterminator="\n")
-    rows = table.assign(prompt=prompts).to_dict("records")
+    rows = [
+        {**row, "prompt": prompt}
+        for row, prompt in zip(table.to_dict("records"), prompts, strict=True)
+    ]
     write_json(
         stem.with_name(f"{stem.name}.json"),
         {
@@ -151,13 +156,17 @@ def slug(name: str) -> str:
     return re.sub(r"\W+", "_", name.lower()).strip("_")[:LONGEST] or "typed_in"
 
 
-def rank(study: Study, source: str, wanted: pd.DataFrame) -> tuple[pd.DataFrame, Record]:
+def rank(
+    study: Study, cells: Sequence[FinishedCell], source: str, wanted: pd.DataFrame
+) -> tuple[pd.DataFrame, Record]:
     """Predict from words, prior and geometry, by a fit of the finished cells of other sources.
 
     Parameters
     ----------
     study : Study
-        Its finished cells are what the fit learns from.
+        Whose predictors were measured.
+    cells : sequence of FinishedCell
+        What the fit learns from.
     source : str
         Whose training is predicted.
     wanted : DataFrame
@@ -172,7 +181,6 @@ def rank(study: Study, source: str, wanted: pd.DataFrame) -> tuple[pd.DataFrame,
         what it rests on and how right it was; ``method``, ``fitted_on``, ``judged`` as data.
     """
     layer = read_as(paths.centroids(study) / "manifest.json", Measured).layer
-    cells = finished(study)
     others = wanted["persona"] != source
     if not cells:
         note = (

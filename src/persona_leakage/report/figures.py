@@ -5,7 +5,7 @@ Figures are made without pyplot: nothing global is chosen by importing this modu
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -386,7 +386,12 @@ def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
         "centred": ("mean-centred cosine", "#d55e00", "--"),
         "distance": ("Euclidean nearness", "#009e73", "-."),
     }
-    marks = {"marker": "o", "markersize": 5, "markeredgecolor": "white", "markeredgewidth": 0.5}
+    marks: dict[str, Any] = {
+        "marker": "o",
+        "markersize": 5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.5,
+    }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(6.4, 3.2 * len(sources)), 3.2))
         panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)

@@ -1,7 +1,8 @@
 """What was foreseen, as tables with titles, notes and units, and in a sentence."""
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -72,7 +73,7 @@ def kinds_table(frame: pd.DataFrame, left_out: str, what: str, ahead: str) -> Ti
     )
 
 
-def trust(row: Mapping[str, object], left_out: str) -> str:
+def trust(row: Mapping[Hashable, Any], left_out: str) -> str:
     """Say in a sentence how far a method may be relied on, by its intervals.
 
     Parameters
@@ -82,7 +83,7 @@ def trust(row: Mapping[str, object], left_out: str) -> str:
     left_out : {"source", "family"}
         What its fit had not seen.
     """
-    sizes, order = (float(str(row[f"{key}_low"])) > 0 for key in ("r2", "rho"))
+    sizes, order = (float(row[f"{key}_low"]) > 0 for key in ("r2", "rho"))
     said = {
         (True, True): "both the sizes and the order of the changes are foreseen",
         (True, False): "the sizes of the changes are foreseen, their order is not known to be",
@@ -154,8 +155,8 @@ def sources_table(frame: pd.DataFrame, method: str, what: str) -> TitledTable:
     )
 
 
-def _with_interval(row: Mapping[str, object], key: str) -> str:
-    value, low, high = (float(str(row[f"{key}{end}"])) for end in ("", "_low", "_high"))
+def _with_interval(row: Mapping[Hashable, Any], key: str) -> str:
+    value, low, high = (float(row[f"{key}{end}"]) for end in ("", "_low", "_high"))
     if value != value:
         return "–"
     return f"{value:+.2f} [{low:+.2f}, {high:+.2f}]"
