@@ -162,7 +162,7 @@ def finished(
         headline=headline | numbers,
         boundary=BoundaryResult(**asdict(boundary)),
         outliers=empty,
-        predictors=titled(predictors, shown, "Which geometry predicts best"),
+        predictors=titled(predictors, shown, "Which words or geometry the change follows"),
         categories=empty.model_copy(update={"title": "By category"}),
         benchmarks=empty.model_copy(update={"title": "By benchmark"}),
         diagnostics=(

@@ -86,8 +86,8 @@ def test_the_first_table_is_narrow_and_says_in_a_sentence_how_far_to_trust_it():
     assert [column.key for column in table.columns] == ["method", "r2", "rho"]
     assert table.rows[0] == {
         "method": "js",
-        "r2": "+0.40 [+0.40, +0.40]",
-        "rho": "+0.40 [+0.40, +0.40]",
+        "r2": "+0.40 [+0.40,\u00a0+0.40]",
+        "rho": "+0.40 [+0.40,\u00a0+0.40]",
     }
     assert table.rows[1]["method"] == "words (make predict)"
     assert table.rows[1]["rho"].endswith("not the best")

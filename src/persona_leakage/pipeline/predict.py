@@ -38,7 +38,7 @@ from persona_leakage.pipeline.foresight import (
     with_words,
 )
 from persona_leakage.progress import bar
-from persona_leakage.report.foresight_tables import trust
+from persona_leakage.report.foresight_tables import how_well, trust
 from persona_leakage.report.words import spaced
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.study.results import FinishedCell
@@ -209,7 +209,7 @@ def rank(
         by_kind = judge(rows, guesses, methods)
         row = by_kind[by_kind["method"] == method.name].to_dict("records")[0]
         judged[name] = {"what": what, "left_out": left_out, **row}
-        notes.append(f"{name.replace('_', '-')}, {what}. {trust(row, left_out)}")
+        notes.append(f"{name.replace('_', '-')}, {what}. {trust(row, left_out)}: {how_well(row)}")
         if fresh and len(trained) > 2:
             held = float(foresight.covered(rows, guesses[method.name]).mean())
             judged[name]["covered"] = held
@@ -217,7 +217,12 @@ def rank(
                 f"    intervals are for {foresight.COVERAGE:.0%} of personas; for each trained "
                 f"source in turn, made from the others' errors, they held {held:.0%}"
             )
-    if source not in trained and len(trained) < 2:
+    if source in trained:
+        notes.append(
+            f"{spaced(source)} was trained: what that did to those asked then is in the report; this "
+            "is a prediction for others"
+        )
+    elif len(trained) < 2:
         notes.append(
             f"only {spaced(trained[0])} was trained: how right this is for another source is not "
             "known, and the intervals do not hold it"

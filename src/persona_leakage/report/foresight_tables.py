@@ -14,6 +14,11 @@ WORDS = {
     "family": "a family of personas, and all that was written around one source with it, that was "
     "left out of the fit: as for a persona of a new kind",
 }
+READING = (
+    "R2 is 0 for a method no better than the mean of what was fitted, and below 0 for a worse one. "
+    "Rho is Spearman's between predicted and observed, mean over the sources: at what a ranking "
+    "aims. Prior: the baseline and the length of the prompt, held constant but by words alone."
+)
 COUNTED = (
     "Intervals are 95 % bootstrap over sources and over groups of personas written alike, for all "
     "rows at once: that one of many excludes 0 counts. A row may be the best ranking where its rho "
@@ -52,8 +57,9 @@ def kinds_table(frame: pd.DataFrame, left_out: str, what: str, ahead: str) -> Ti
     rows = [
         {
             "method": str(row["method"]) + " (make predict)" * (row["method"] == ahead),
-            "r2": _with_interval(row, "r2"),
-            "rho": _with_interval(row, "rho") + ("" if row["contender"] else ", not the best"),
+            "r2": _with_interval(row, "r2").replace(", ", ",\u00a0"),
+            "rho": _with_interval(row, "rho").replace(", ", ",\u00a0")
+            + ("" if row["contender"] else ", not the best"),
         }
         for row in frame.to_dict("records")
     ]
@@ -66,10 +72,8 @@ def kinds_table(frame: pd.DataFrame, left_out: str, what: str, ahead: str) -> Ti
             Column(key="rho", title="rho"),
         ],
         f"{_capital(what)}, a {left_out} left out",
-        f"{trust(row, left_out)} Each persona's change is predicted for {WORDS[left_out]}. R2 is 0 "
-        "for a method no better than the mean of what was fitted, and below 0 for a worse one. Rho "
-        "is Spearman's between predicted and observed, mean over the sources: at what a ranking "
-        f"aims. Prior: the baseline and the length of the prompt. {COUNTED}",
+        f"{trust(row, left_out)} by make predict. Each persona's change is predicted for "
+        f"{WORDS[left_out]}.",
     )
 
 
@@ -90,10 +94,18 @@ def trust(row: Mapping[Hashable, Any], left_out: str) -> str:
         (False, True): "the order of the personas is foreseen, the sizes are not known to be",
         (False, False): "neither the sizes nor the order of the changes are known to be foreseen",
     }[sizes, order]
-    return (
-        f"For a {left_out} left out of the fit {said}: from {row['method']} R2 is "
-        f"{_with_interval(row, 'r2')} and rho {_with_interval(row, 'rho')}."
-    )
+    return f"For a {left_out} left out of the fit {said}"
+
+
+def how_well(row: Mapping[Hashable, Any]) -> str:
+    """Write R2 and rho with their intervals.
+
+    Parameters
+    ----------
+    row : mapping
+        As for ``trust``.
+    """
+    return f"R2 {_with_interval(row, 'r2')}, rho {_with_interval(row, 'rho')}"
 
 
 def methods_table(frame: pd.DataFrame, reference: str, left_out: str, what: str) -> TitledTable:
@@ -122,7 +134,7 @@ def methods_table(frame: pd.DataFrame, reference: str, left_out: str, what: str)
         frame.assign(contender=["yes" if may else "no" for may in frame["contender"]]),
         columns,
         f"Every predictor alone: {what}, a {left_out} left out",
-        f"Predicted for {WORDS[left_out]}. {COUNTED}",
+        f"Predicted for {WORDS[left_out]}. {READING} {COUNTED}",
     )
 
 
