@@ -219,8 +219,8 @@ def rank(
             )
     if source in trained:
         notes.append(
-            f"{spaced(source)} was trained: what that did to those asked then is in the report; this "
-            "is a prediction for others"
+            f"{spaced(source)} was trained: what that did to those asked then is in the report, "
+            "this is a prediction for others"
         )
     elif len(trained) < 2:
         notes.append(

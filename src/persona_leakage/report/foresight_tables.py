@@ -17,7 +17,7 @@ WORDS = {
 READING = (
     "R2 is 0 for a method no better than the mean of what was fitted, and below 0 for a worse one. "
     "Rho is Spearman's between predicted and observed, mean over the sources: at what a ranking "
-    "aims. Prior: the baseline and the length of the prompt, held constant but by words alone."
+    "aims. Prior: the baseline and the length of the prompt; words alone go without."
 )
 COUNTED = (
     "Intervals are 95 % bootstrap over sources and over groups of personas written alike, for all "
