@@ -54,7 +54,7 @@ class Method:
 
 MEAN = Method("mean", ())
 WORDS = "words"
-# what the command ``predict`` takes: the rest costs minutes, and none of it was told from this
+# what the command ``predict`` takes: the rest costs minutes, and nothing is foreseen better with it
 AHEAD = "words, prior, geometry"
 EVERYTHING = "words, prior, geometry, next token, gradient"
 GEOMETRY = ("raw", "centred", "distance")
