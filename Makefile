@@ -34,9 +34,9 @@ kept: setup ## STUDY=qwen: the report of a study from the scores in kept/, no GP
 results: setup ## docs/results.md: the original's claims beside ours
 	$(RUN) python -m persona_leakage.pipeline.results qwen qwen_everyday
 
-# make predict SOURCE=pirate TEXT="You are a sailor."; without TEXT everyone in the catalog is ranked
-predict: setup ## SOURCE=name TEXT="prompt": who will be damaged, before any training
-	$(RUN) dvc repro predictors geometry
+# a study that is kept has been measured (make kept), its own machine is not asked again
+predict: setup ## SOURCE=name or "prompt" TEXT="prompt": who will be damaged, before any training
+	test -d kept/$$(awk '/^study:/ {print $$2}' params.yaml)/predictors || $(RUN) dvc repro predictors centroids
 	$(RUN) python -m persona_leakage.pipeline.predict --source "$$SOURCE" $(if $(TEXT),--text "$$TEXT")
 
 example: setup ## the examples in Python, on what is in the repository

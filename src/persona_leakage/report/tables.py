@@ -21,6 +21,7 @@ from persona_leakage.analysis.words_or_geometry import over_seeds as words_or_ge
 from persona_leakage.data.relations import family_of
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
+from persona_leakage.report.foresight_tables import Foreseen
 from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.matched_install import control_tables
 from persona_leakage.report.published import Published
@@ -112,7 +113,7 @@ class StudyTables:
         The original's tables, analysed.
     beside : dict of DataFrame
         Of ``beside_published``; empty where nothing published stands to compare.
-    foresight : tuple of TitledTable
+    foresight : Foreseen
         How well the damage was foreseen, out of sample.
     """
 
@@ -134,7 +135,7 @@ class StudyTables:
     verdict: Verdict
     published: Published
     beside: Mapping[str, pd.DataFrame]
-    foresight: tuple[TitledTable, ...]
+    foresight: Foreseen
 
     @cached_property
     def settings(self) -> dict[str, FinishedCell]:
@@ -175,7 +176,7 @@ def study_tables(
     missing: Sequence[str],
     provenance: Record,
     published: Published,
-    foresight: tuple[TitledTable, ...] = (),
+    foresight: Foreseen = Foreseen(),  # noqa: B008 - frozen
 ) -> StudyTables:
     """Compute a report.
 
@@ -192,7 +193,7 @@ def study_tables(
         Hashes of what went in.
     published : Published
         Of ``published.analyse``.
-    foresight : tuple of TitledTable
+    foresight : Foreseen
         Of the stage of that name.
 
     Raises

@@ -25,7 +25,7 @@ from persona_leakage.files import write_parquet, write_text
 from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ENDS = ("", "_low", "_high")
@@ -260,7 +260,7 @@ class CellResult(_Part):
         The behaviour's own.
     """
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
     # names of files are made of these: not of whatever somebody else's run says
     study: Name
     source: Name
