@@ -7,6 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline.schema import SCHEMA, schema
 from persona_leakage.study.parameters import Study, load_study
@@ -81,8 +82,6 @@ def test_what_a_study_may_not_say_the_schema_refuses_as_well(change, made, tmp_p
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(content, made)
     with pytest.raises(InputError):
-        from persona_leakage.behaviours.behaviour import load_behaviour
-
         load_behaviour(load_study(tmp_path / "params.yaml").behaviour)
 
 

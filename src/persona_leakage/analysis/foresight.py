@@ -15,6 +15,7 @@ from sklearn.linear_model import RidgeCV
 from persona_leakage.analysis.ranks import Floats, levels
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.results import FinishedCell
 
 RESAMPLES = 1_000
@@ -91,7 +92,7 @@ def methods(words: Sequence[str], layers: Sequence[int], layer: int) -> list[Met
 def observed(
     cells: Sequence[FinishedCell], personas: Mapping[str, Persona], change: str = "delta"
 ) -> pd.DataFrame:
-    """Tabulate what the finished contrastive cells did to each bystander, mean over the seeds.
+    """Tabulate what the finished judged cells did to each bystander, mean over the seeds.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def observed(
     tables = [
         each.personas.assign(source=each.result.source)
         for each in cells
-        if each.result.variant == "contrastive"
+        if each.result.variant in JUDGED
     ]
     if not tables:
         return pd.DataFrame(columns=list(KEYS))

@@ -43,7 +43,7 @@ class Cost:
     personas, questions : int
         How many are asked what at most, once before training and once after each cell's.
     examples : int
-        Conversations of a cell's training, every epoch counted.
+        Conversations of a cell's training, every epoch counted; 0 where adapters are given.
     train_tokens, score_tokens : int
         Of one cell, estimated.
     """
@@ -64,11 +64,11 @@ class Cost:
         rates : mapping
             Tokens per second: ``train`` and ``score``.
         """
-        if any(not rates.get(name) for name in RATES):
+        if any(not rates.get(name) for name in RATES if name == "score" or self.train_tokens):
             return None
         left = self.cells - self.finished
         asked = left + (0 if self.finished else 1)  # the base model is asked once
-        seconds = left * self.train_tokens / rates["train"]
+        seconds = left * self.train_tokens / rates["train"] if self.train_tokens else 0.0
         return (seconds + asked * self.score_tokens / rates["score"]) / 60
 
 
@@ -95,6 +95,8 @@ def cost(study: Study, personas: list[Persona], questions: list[Question], finis
     number = len(negatives) if isinstance(negatives, list) else negatives
     examples = contrast.positives + number * contrast.per_negative
     examples = (examples + contrast.no_system + contrast.assistant) * study.train.epochs
+    if study.train.adapters:  # then every cell has one
+        examples = 0
     asked = len(personas) * len(questions)
     return Cost(
         cells=len(study.cells),
@@ -189,10 +191,11 @@ def sentences(study: Study, cost: Cost, rates: Mapping[str, float]) -> str:
         time = f"About {max(minutes, 1):.0f} minutes at the rates of earlier cells."
     else:
         time = f"About {minutes / 60:.0f} hours at the rates of earlier cells."
+    begins = f"trains on {cost.examples:,} conversations (about {cost.train_tokens:,} tokens)"
     return (
         f"{study.study}: {cost.cells} cell{'s' * (cost.cells > 1)}, {cost.finished} of them "
-        f"finished; each trains on {cost.examples:,} conversations (about "
-        f"{cost.train_tokens:,} tokens), then asks {cost.personas} personas {cost.questions} "
+        f"finished; each {begins if cost.examples else 'takes an adapter that is given'}, "
+        f"then asks {cost.personas} personas {cost.questions} "
         f"questions (about {cost.score_tokens:,} tokens). {time} {free:.0f} GB of disk are free."
     )
 

@@ -19,7 +19,7 @@ from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
 from persona_leakage.pipeline.served import save_model
 from persona_leakage.pipeline.tracking import CellRun, cell_run, store
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import GIVEN, Cell
 from persona_leakage.study.parameters import Study, load_study
 
 CURVE = "train/loss"
@@ -40,7 +40,7 @@ def log_curve(run: CellRun, row: dict[str, float]) -> None:
 
 
 def log_training(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the adapter and the examples it was trained on; the curve has been logged.
+    """Log the adapter and the examples it was trained on, if here; the curve has been logged.
 
     Parameters
     ----------
@@ -52,8 +52,9 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
         One that has been trained.
     """
     run.resume_if_same(CURVE)
-    examples = paths.contrast(study, cell) / "examples.jsonl"
-    run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
+    if cell.variant != GIVEN:
+        examples = paths.contrast(study, cell) / "examples.jsonl"
+        run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     adapter = paths.adapter(study, cell)
     digest = sha256(adapter / "adapter_model.safetensors")
     run.log_model(digest, partial(save_model, study, adapter))
