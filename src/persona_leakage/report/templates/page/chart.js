@@ -179,7 +179,7 @@ function people(box) {
   const search = html("input"), wide = html("div", undefined, "wide");
   Object.assign(search, { type: "search", placeholder: "name, category or role", ariaLabel: "show rows with these words" });
   search.addEventListener("input", () => { for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(search.value.toLowerCase()); });
-  wide.append(table); box.append(search, wide);
+  wide.append(table); box.append(search, wide); fits.observe(wide);
   sortable(table);
 }
 
@@ -204,6 +204,9 @@ function fill(box) {
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
+// a table that does not fit can be moved with the keyboard, too
+const fits = new ResizeObserver(seen => { for (const { target } of seen) target.scrollWidth > target.clientWidth ? target.tabIndex = 0 : target.removeAttribute("tabindex"); });
+document.querySelectorAll(".wide").forEach(part => fits.observe(part));
 const boxes = [...document.querySelectorAll(".chart, .people")];
 const open = box => { for (let part = box.closest("details"); part; part = part.parentElement.closest("details")) if (!part.open) return false; return true; };
 const look = () => boxes.filter(open).forEach(fill);
