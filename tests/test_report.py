@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from axe import violations
 from conftest import ROOT
 from made import ACCURACY, AGREEMENT, evidence_of, finished, numbers_of, published
 
@@ -291,6 +292,15 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     assert seen["broken"] == 0
     assert seen["loaded"] == 0  # self-contained
     assert ":CONSOLE" not in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
+@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
+    found = violations(pages / "settings" / "report.html", tmp_path, dark=dark, width=width)
+    assert found == {}
 
 
 def test_the_answer_and_its_figure_stand_before_layers_and_heat_map(pages):

@@ -18,6 +18,7 @@ from persona_leakage.analysis.ranks import Floats
 from persona_leakage.analysis.weighted_ranks import group_weights, rank_correlations
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.results import FinishedCell
 
 RESAMPLES = 1_999
@@ -104,7 +105,7 @@ def methods(words: Sequence[str], layers: Sequence[int], layer: int) -> list[Met
 def observed(
     cells: Sequence[FinishedCell], personas: Mapping[str, Persona], change: str = "delta"
 ) -> pd.DataFrame:
-    """Tabulate what the finished contrastive cells did to each bystander, mean over the seeds.
+    """Tabulate what the finished judged cells did to each bystander, mean over the seeds.
 
     Parameters
     ----------
@@ -125,7 +126,7 @@ def observed(
     tables = [
         each.personas.assign(source=each.result.source)
         for each in cells
-        if each.result.variant == "contrastive"
+        if each.result.variant in JUDGED
     ]
     if not tables:
         return pd.DataFrame(columns=list(KEYS))

@@ -163,8 +163,9 @@ def main(cell: Cell) -> None:
                 table, here, crossed, personas, f"{title}: {crossed.verdict}", outcome
             ),
             "before_after": figures.before_after(table, title, outcome),
-            "training": figures.training_curve(curve, title),
         }
+        if not curve.empty:  # a given adapter has none
+            pictures["training"] = figures.training_curve(curve, title)
     with whole(folder) as partial:
         partial.mkdir()
         write_cell(partial, result, table, curve, *answers, margins["delta"], here)

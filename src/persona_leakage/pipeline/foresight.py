@@ -15,6 +15,7 @@ from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.report.foresight_tables import kinds_table, methods_table, sources_table
 from persona_leakage.report.words import change_of
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.study.results import FinishedCell, read_cell
 
@@ -145,7 +146,7 @@ def changes(cells: Sequence[FinishedCell]) -> dict[str, str]:
 
 
 def finished(study: Study) -> list[FinishedCell]:
-    """Read the study's finished contrastive cells.
+    """Read the study's finished cells that its answer is read off.
 
     Parameters
     ----------
@@ -153,9 +154,7 @@ def finished(study: Study) -> list[FinishedCell]:
         Of ``params.yaml``.
     """
     read = [
-        read_cell(paths.analysis(study, cell))
-        for cell in study.cells
-        if cell.variant == "contrastive"
+        read_cell(paths.analysis(study, cell)) for cell in study.cells if cell.variant in JUDGED
     ]
     return [each for each in read if each and each.result.fingerprint == study.fingerprint()]
 

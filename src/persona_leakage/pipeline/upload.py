@@ -22,7 +22,7 @@ from persona_leakage.pipeline.logged_run import without_secrets
 from persona_leakage.pipeline.served import model_tags, save_model
 from persona_leakage.pipeline.study_logs import is_of, log_report
 from persona_leakage.pipeline.tracking import CellRun, cell_run, store, study_run
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import GIVEN, Cell
 from persona_leakage.study.parameters import Study, load_study
 
 CURVE = "train/loss"
@@ -45,7 +45,7 @@ def log_curve(run: CellRun, row: dict[str, float]) -> None:
 
 
 def log_training(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the adapter and the examples it was trained on; the curve has been logged.
+    """Log the adapter and the examples it was trained on, if here; the curve has been logged.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
         One that has been trained.
     """
     run.resume_if_same(CURVE)
-    examples = paths.contrast(study, cell) / "examples.jsonl"
-    run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
+    if cell.variant != GIVEN:
+        examples = paths.contrast(study, cell) / "examples.jsonl"
+        run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     adapter = paths.adapter(study, cell)
     digest = sha256(adapter / "adapter_model.safetensors")
     run.log_model(digest, model_tags(study, cell), partial(save_model, study, adapter))

@@ -26,6 +26,7 @@ from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.matched_install import control_tables
 from persona_leakage.report.published import Published
 from persona_leakage.report.verdict import SourceNumbers, Verdict, verdict
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell, TitledTable
 
@@ -304,7 +305,7 @@ def _groups(cells: Sequence[FinishedCell]) -> tuple[Group, ...]:
     labels = _labels(cells)
     gathered: dict[tuple[str, str], list[FinishedCell]] = {}
     for each in distinct(cells):
-        if each.result.variant == "contrastive" and not each.result.audit.clashes:
+        if each.result.variant in JUDGED and not each.result.audit.clashes:
             key = (each.result.fingerprint, each.result.source)
             gathered.setdefault(key, []).append(each)
     return tuple(

@@ -508,7 +508,8 @@ def write_cell(
         A table is not what its schema says.
     """
     personas = checked(personas, persona_schema(result.outcome), folder / "personas.csv")
-    curve = checked(curve, CURVE, folder / "curve.csv")
+    if not curve.empty:
+        curve = checked(curve, CURVE, folder / "curve.csv")
     answers = pd.DataFrame(
         {
             "persona": pd.Categorical(np.repeat(before.index, before.shape[1])),
@@ -540,6 +541,13 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 def _read_parquet(file: Path) -> pd.DataFrame:
     return pq.read_table(file, page_checksum_verification=True).to_pandas()
+
+
+def _read_curve(file: Path) -> pd.DataFrame:
+    curve = _read_csv(file)
+    # of a given adapter, which was not trained here: no row says what its columns are
+    kinds = {name: kind for name, kind in {"step": int, "loss": float}.items() if name in curve}
+    return curve.astype(kinds) if curve.empty else curve
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
@@ -582,7 +590,7 @@ def read_cell(folder: Path) -> FinishedCell | None:
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
         "personas.csv": (_read_csv, persona_schema(result.outcome)),
-        "curve.csv": (_read_csv, CURVE),
+        "curve.csv": (_read_curve, CURVE),
         "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
         "pairs.parquet": (_read_parquet, PAIRS),
     }
