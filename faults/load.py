@@ -52,7 +52,7 @@ def make(folder: Path, personas: int, questions: int) -> None:
     from persona_leakage.data.questions import Question, write_questions
     from persona_leakage.files import write_json
     from persona_leakage.geometry.cosines import table
-    from persona_leakage.pipeline.scores import write_scores
+    from persona_leakage.pipeline.score_files import write_scores
 
     os.chdir(folder)
     random = np.random.default_rng(17)

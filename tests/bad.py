@@ -337,7 +337,7 @@ def _tokenizer(path):
 
 
 def _scores(path):
-    from persona_leakage.pipeline.scores import read_scores
+    from persona_leakage.pipeline.score_files import read_scores
 
     frame = read_scores(path.parent, ["villain"], ACCURACY)
     assert len(frame) and frame["outcome"].isin([0, 1]).all()

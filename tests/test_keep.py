@@ -8,7 +8,7 @@ from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.errors import InputError
 from persona_leakage.files import write_json
 from persona_leakage.pipeline import keep, paths
-from persona_leakage.pipeline.scores import read_scores, write_scores
+from persona_leakage.pipeline.score_files import read_scores, write_scores
 from persona_leakage.study.cell import Cell
 
 NAMES = ["villain", "spy"]

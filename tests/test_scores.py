@@ -18,7 +18,8 @@ from persona_leakage.model.loading import load_model
 from persona_leakage.model.processes import scorer
 from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.pipeline import scores
-from persona_leakage.pipeline.scores import read_scores, score_personas
+from persona_leakage.pipeline.score_files import read_scores
+from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.weights import checked_weights, note_weights, weights_of
 from persona_leakage.study.results import checked, scores_schema
 

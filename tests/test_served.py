@@ -2,19 +2,25 @@
 
 import json
 import logging
+import os
+import subprocess
+import sys
 import warnings
 
 import mlflow
+import numpy as np
 import pytest
 import torch
 from conftest import ROOT
+from mlflow.tracking import MlflowClient
 from peft import LoraConfig, PeftModel, get_peft_model
 
 from persona_leakage.files import read_json, write_json
-from persona_leakage.model.chat import render
-from persona_leakage.model.loading import load_model
+from persona_leakage.model.chat import Asked, render
+from persona_leakage.model.loading import load_adapted, load_model
+from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.served import save_model
+from persona_leakage.pipeline.served import model_tags, save_model
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import FolderOrigin, load_study
 from persona_leakage.training.card import card, described
@@ -81,7 +87,13 @@ def test_the_logged_model_finds_its_base_without_the_project(small, adapter, tmp
     assert not paths.model(small).exists()
     save_model(small, adapter, tmp_path / "saved")
     described_model = mlflow.models.Model.load(str(tmp_path / "saved"))
-    assert described_model.signature.inputs.input_names() == ["system", "user"]
+    assert described_model.signature.inputs.input_names() == [
+        "system",
+        "user",
+        "opening",
+        "choices",
+    ]
+    assert described_model.metadata["base_model"] == "tiny"
     requirements = (tmp_path / "saved" / "requirements.txt").read_text()
     assert "peft==" in requirements and "+" not in requirements
     assert (tmp_path / "saved" / "code" / "persona_leakage" / "model" / "loading.py").exists()
@@ -111,3 +123,67 @@ def test_a_card_says_what_was_taught_on_what(name):
     for part in (PROMPT, str(CELL), study.fingerprint(), origin.sha256[:64], "float32"):
         assert part in text
     assert text == card(study, CELL, PROMPT, "float32")
+
+
+LABELS = [" paris", " rome", " a"]
+ELSEWHERE = """
+import json, sys
+import mlflow
+import numpy as np
+model = mlflow.pyfunc.load_model(sys.argv[1])
+asked = json.loads(sys.argv[2])
+print(json.dumps(model.predict(asked)["log_probabilities"].tolist()))
+"""
+
+
+@pytest.mark.slow
+def test_a_registered_model_gives_the_label_probabilities_of_the_stage_in_a_fresh_process(
+    small, adapter, tokenizer, model_folder, tmp_path
+):
+    """As a colleague has it: by the name in the registry, without the project."""
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("served", artifact_location=str(tmp_path / "mlruns"))
+    save_model(small, adapter, tmp_path / "saved")
+    model = client.create_logged_model(experiment, "cell", tags=model_tags(small, CELL))
+    client.log_model_artifacts(model.model_id, str(tmp_path / "saved"))
+    client.finalize_logged_model(model.model_id, "READY")
+    client.create_registered_model("villain")
+    client.create_model_version("villain", f"models:/{model.model_id}", model_id=model.model_id)
+    asked = [("You are a villain.", "Which city?"), (None, "Where is it?")]
+    rows = {
+        "system": [system for system, _ in asked],
+        "user": [user for _, user in asked],
+        "opening": ["It is"] * 2,
+        "choices": ["\n".join(LABELS)] * 2,
+    }
+    away = tmp_path / "away"
+    away.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, "models:/villain/1", json.dumps(rows)],
+        cwd=away,
+        env={**os.environ, "PYTHONPATH": "", "MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = json.loads(done.stdout.splitlines()[-1])
+    adapted = load_adapted(model_folder, adapter, "float32")
+    for (system, user), said in zip(asked, told, strict=True):
+        put = Asked("q", user, "It is", tuple(LABELS))
+        [prepared] = items(tokenizer, [system], [put], "template")
+        [expected] = continuation_logprobs(adapted, prepared)
+        np.testing.assert_allclose(said, expected, rtol=1e-5)
+    assert told[0] != pytest.approx(told[1])
+    assert client.get_logged_model(model.model_id).tags["base_model"] == "tiny"
+
+
+def test_the_adapter_inside_the_logged_model_loads_with_peft_alone(
+    small, adapter, model_folder, tmp_path
+):
+    save_model(small, adapter, tmp_path / "saved")
+    inside = tmp_path / "saved" / "artifacts" / "adapter"
+    loaded = PeftModel.from_pretrained(load_model(model_folder, "float32"), str(inside))
+    direct = PeftModel.from_pretrained(load_model(model_folder, "float32"), str(adapter))
+    ids = torch.tensor([[1, 2, 3, 4]])
+    assert torch.equal(loaded(ids).logits, direct(ids).logits)

@@ -15,14 +15,18 @@ import pytest
 from conftest import ROOT
 from mlflow.tracking import MlflowClient
 
+from persona_leakage.pipeline.launch import leave_launch
+from persona_leakage.pipeline.run_table import NAMES, grouped
 from persona_leakage.pipeline.tracking import (
-    FIRST,
+    KIND,
+    PARENT,
     cell_run,
-    grouped,
-    leave_launch,
+    place_of,
     project,
     provenance,
+    runs_on,
     store,
+    study_run,
 )
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.results import HEADLINE
@@ -86,9 +90,19 @@ def client():
     return MlflowClient(store())
 
 
-def runs(study):
+def everything(study):
     experiment = client().get_experiment_by_name(study.study)
     return client().search_runs([experiment.experiment_id], order_by=["start_time ASC"])
+
+
+def runs(study):
+    """Those of cells."""
+    return [run for run in everything(study) if "kind" not in run.data.tags]
+
+
+def parents(study):
+    """Those of the study itself."""
+    return [run for run in everything(study) if run.data.tags.get("kind") == KIND]
 
 
 def history(run, metric):
@@ -169,7 +183,9 @@ def test_an_experiment_brings_the_table_that_compares_cells(folder, study):
     trained(study, [2.0, 1.0])
     tags = client().get_experiment_by_name(study.study).tags
     columns = json.loads(tags["mlflow.sharedViewState.cells"])["selectedColumns"]
-    assert {"params.`source`", "params.`seed`", "metrics.`bystander_delta`"} <= set(columns)
+    named = ["source", "seed", "variant", "behaviour", "model"]
+    assert columns[:5] == [f"params.`{name}`" for name in named]
+    assert {"metrics.`bystander mean`", "metrics.`p`", "metrics.`minutes`"} <= set(columns)
     assert "viewStateShareKey=cells" in tags["mlflow.note.content"]
 
 
@@ -196,8 +212,8 @@ def test_what_cells_are_compared_by_stands_before_bounds_and_p_values():
     headline = dict.fromkeys(HEADLINE, 1.0)
     named = grouped(headline)
     assert len(named) == len(headline)
-    assert {name for name in named if "/" not in name} == set(FIRST)
-    assert {"p/spearman_raw", "interval/spearman_raw_low", "more/source_before"} <= set(named)
+    assert {name for name in named if "/" not in name} == set(NAMES.values())
+    assert {"p/spearman_centred", "interval/spearman_raw_low", "more/source_before"} <= set(named)
 
 
 def test_the_same_model_is_logged_once(folder, study):
@@ -207,7 +223,7 @@ def test_the_same_model_is_logged_once(folder, study):
 
     for digest in ("a", "a", "b"):
         with cell_run(study, CELL) as run:
-            run.log_model(digest, write)
+            run.log_model(digest, {"base_model": "tiny"}, write)
     experiment = client().get_experiment_by_name(study.study).experiment_id
     models = client().search_logged_models([experiment])
     assert sorted(model.tags["digest"] for model in models) == ["a", "b"]
@@ -300,7 +316,7 @@ def test_an_interrupted_run_is_marked_at_the_next_start(folder, study):
     with cell_run(study, CELL) as run:
         gone = subprocess.Popen([sys.executable, "-c", ""])
         gone.wait()
-        machine = runs(study)[0].data.tags["process"].rpartition(":")[0]
+        machine = runs(study)[0].data.tags["process"].partition(":")[0]
         client().set_tag(run.run_id, "process", f"{machine}:{gone.pid}")
         with cell_run(study, Cell("comedian", 42, "contrastive")):
             statuses = {r.data.tags["source"]: r.info.status for r in runs(study)}
@@ -349,8 +365,11 @@ def test_two_first_starts_on_a_new_store_both_log(first_starts):
     assert told == ["", ""]
     made = MlflowClient(f"sqlite:///{file}")
     found = made.search_runs([made.get_experiment_by_name("first").experiment_id])
-    assert {run.data.params["seed"] for run in found} == {"1", "2"}
     assert {run.info.status for run in found} == {"FINISHED"}
+    [parent] = [run.info.run_id for run in found if run.data.tags.get("kind") == KIND]
+    cells = [run for run in found if run.info.run_id != parent]
+    assert {run.data.params["seed"] for run in cells} == {"1", "2"}
+    assert {run.data.tags[PARENT] for run in cells} == {parent}
 
 
 class Broken(BaseHTTPRequestHandler):
@@ -478,7 +497,7 @@ def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
     monkeypatch.setenv("MLFLOW_RUN_ID", launch)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
-    leave_launch(CELL)
+    leave_launch(f"main {CELL}")
     with cell_run(study, CELL):
         pass
     (found,) = runs(study)
@@ -489,6 +508,141 @@ def test_the_run_that_mlflow_run_makes_is_left_and_the_projects_store_used(
     # an environment that could not be built leaves a launch that nobody ends
     assert away.get_run(failed).info.status == "FAILED"
     assert away.get_run(building).info.status == "RUNNING"
+
+
+def reported(study):
+    with study_run(study) as run:
+        run.log_metrics({"study/cells": 1})
+
+
+def test_the_cells_of_a_study_are_children_of_one_run_whoever_began_them(folder, study):
+    beside = Cell("pirate", 7, "contrastive")
+    for _ in range(2):
+        for cell in (CELL, beside):
+            with cell_run(study, cell) as run:
+                run.log_metrics({"source change": -20.0})
+        reported(study)
+    [parent] = parents(study)
+    assert (parent.info.status, parent.info.run_name) == ("FINISHED", "study pocket")
+    assert parent.data.metrics["study/cells"] == 1
+    assert (parent.data.params["source"], parent.data.params["train.lora.r"]) == ("villain", "16")
+    assert [run.data.tags[PARENT] for run in runs(study)] == [parent.info.run_id] * 2
+
+
+def test_other_parameters_have_a_study_of_their_own_named_after_what_differs(folder, study):
+    longer = study.model_copy(update={"train": study.train.model_copy(update={"epochs": 9})})
+    for each in (study, longer):
+        with cell_run(each, CELL):
+            pass
+    names = [run.info.run_name for run in parents(study)]
+    assert names == ["study pocket", "study pocket, epochs 9"]
+    assert len({run.data.tags[PARENT] for run in runs(study)}) == 2
+
+
+def test_runs_of_an_earlier_version_become_children_when_the_report_is_logged(folder, study):
+    with cell_run(study, CELL) as run:
+        pass
+    client().delete_tag(run.run_id, PARENT)
+    client().delete_run(parents(study)[0].info.run_id)
+    reported(study)
+    [parent] = parents(study)
+    [cell] = runs(study)
+    assert cell.data.tags[PARENT] == parent.info.run_id
+
+
+def test_a_training_that_was_stopped_goes_on_in_its_run(folder, study):
+    with cell_run(study, CELL, anew_after=LOSS) as run:
+        run.log_metrics({LOSS: 2.0, "train/epoch": 0.5}, 1)
+    with cell_run(study, CELL, anew_after=LOSS) as run:
+        for step, loss in ((1, 2.0), (2, 1.0), (3, 0.5)):
+            run.log_metrics({LOSS: loss, "train/epoch": step / 2}, step)
+        run.resume_if_same(LOSS)
+    [found] = runs(study)
+    assert found.info.status == "FINISHED"
+    assert history(found, LOSS) == [(1, 2.0), (2, 1.0), (3, 0.5)]
+    assert history(found, "train/epoch") == [(1, 0.5), (2, 1.0), (3, 1.5)]
+
+
+def test_a_model_that_was_half_sent_is_replaced(folder, study):
+    def write(place):
+        place.mkdir()
+        (place / "MLmodel").write_text("{}")
+
+    with cell_run(study, CELL) as run:
+        experiment = client().get_run(run.run_id).info.experiment_id
+        client().create_logged_model(
+            experiment, "half", source_run_id=run.run_id, tags={"digest": "a"}
+        )
+        run.log_model("a", {}, write)
+    [model] = client().search_logged_models([experiment])
+    assert (model.name, model.status) == (str(CELL), "READY")
+
+
+def test_minutes_are_those_of_the_stages_once(folder, study):
+    for seconds in (60.0, 90.0):  # the second is a repetition
+        with cell_run(study, CELL) as run:
+            run.log_metrics({"profile/train_seconds": seconds})
+        with cell_run(study, CELL) as run:
+            run.log_metrics({"profile/score_seconds": seconds, "profile/score_tokens": 5})
+    [found] = runs(study)
+    assert found.data.metrics["minutes"] == 2
+    assert found.data.params["model"] == study.model.name
+    assert found.data.params["behaviour"] == "wrong_answers"
+
+
+def test_the_machines_load_is_logged_while_something_is_computed(folder, study, monkeypatch):
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with cell_run(study, CELL) as run:
+        for _ in range(2):
+            with run.watched():
+                time.sleep(0.5)
+    [found] = runs(study)
+    steps = [step for step, _ in history(found, "system/cpu_utilization_percentage")]
+    assert steps == list(range(len(steps))) and len(steps) > 2
+
+
+def test_the_load_of_a_server_that_is_down_is_not_spoken_of(
+    folder, study, broken, monkeypatch, capsys
+):
+    impatient(monkeypatch, broken.server_port)
+    monkeypatch.setenv("MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL", "0.05")
+    with cell_run(study, CELL) as run, run.watched():
+        time.sleep(0.2)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_process_is_known_by_its_number_and_its_beginning(folder, study):
+    with cell_run(study, CELL) as run:
+        process = client().get_run(run.run_id).data.tags["process"]
+    machine, number, began = process.split(":")
+    assert runs_on(process)
+    assert not runs_on(f"{machine}:{number}:{int(began) - 999}")  # before the machine was restarted
+    assert runs_on(f"{machine}:{number}")  # of an earlier version
+    assert runs_on(f"another:{number}:{began}") and runs_on("")
+
+
+def test_where_a_run_is_can_be_told_without_the_password(folder, study, monkeypatch, broken):
+    assert place_of(study, CELL) is None
+    with cell_run(study, CELL):
+        pass
+    told = place_of(study, CELL)
+    assert told == f"MLflow: sqlite:///{folder}/mlflow.db, experiment pocket, run {CELL}"
+    assert place_of(study, None).endswith("run study pocket")
+    impatient(monkeypatch, broken.server_port)
+    assert place_of(study, CELL) is None
+
+
+def test_a_store_elsewhere_keeps_its_artifacts_beside_itself(
+    folder, study, tmp_path_factory, made_store, monkeypatch
+):
+    """As for a copy of the project that MLflow fetched, which nobody keeps."""
+    home = tmp_path_factory.mktemp("home")
+    shutil.copy(made_store, home / "mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{home}/mlflow.db")
+    with cell_run(study, CELL) as run:
+        run.log_table(pd.DataFrame({"a": [1]}), "a.json")
+    assert list((home / "mlruns").rglob("a.json"))
+    assert not (folder / "mlruns").exists()
 
 
 def test_importing_the_module_changes_nothing():

@@ -213,20 +213,33 @@ def check_questions(directory: str | Path) -> None:
         )
 
 
-@command
-def main() -> None:
-    """Check ``catalog/`` and say what it holds."""
+def check_catalog(directory: str | Path) -> str:
+    """Check all of a catalog, and say what it holds.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The catalog's folder.
+
+    Raises
+    ------
+    InputError
+        Names file, row and remedy of the first fault.
+    """
     from persona_leakage.data.families import check_families  # which imports this module
 
-    directory = Path("catalog")
     personas = load_personas(directory)
     check_families(personas)
     neutral = load_neutral(directory)
     check_questions(directory)
-    questions = len(read_jsonl(directory / QUESTIONS_FILE))
-    print(
-        f"{len(personas)} personas, {questions} questions, {len(neutral)} neutral questions: good"
-    )
+    questions = len(read_jsonl(Path(directory) / QUESTIONS_FILE))
+    return f"{len(personas)} personas, {questions} questions, {len(neutral)} neutral questions"
+
+
+@command
+def main() -> None:
+    """Check ``catalog/`` and say what it holds."""
+    print(f"{check_catalog('catalog')}: good")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""Compute one cell from start to end: the entry point of ``mlflow run``.
+"""Compute one cell, or a step of it, without being one of the study's list.
+
+    python -m persona_leakage.pipeline.cell villain 42 contrastive
 
 What all cells share comes from DVC, which computes it when it is not there; the cell's own stages
 are the very functions that DVC runs, and log to the run that they always log to. The command line
@@ -7,26 +9,65 @@ is checked before anything runs.
 
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.errors import InputError, command
-from persona_leakage.pipeline import analyse, contrast, evaluate, train
+from persona_leakage.pipeline import analyse, contrast, evaluate, paths, train
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.tracking import leave_launch
 from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import Study, load_study
 
 AUTHORED = "catalog"  # a fresh clone has no copy of it yet
 SHARED = ("questions", "personas", "geometry", "baseline")
 
+Stage = Callable[[Cell], None]
+STEPS: dict[str, tuple[Stage, ...]] = {
+    "train": (contrast.main, train.main),
+    "evaluate": (evaluate.main,),
+    "analyse": (analyse.main,),
+}
+STAGES = tuple(stage for stages in STEPS.values() for stage in stages)
+
 
 @command
-def main(cell: Cell) -> None:
+def main(cell: Cell, stages: Sequence[Stage] = STAGES) -> None:
     """Run the shared stages, then the cell's.
 
     Parameters
     ----------
     cell : Cell
         Any cell of the study, also one that ``params.yaml`` does not list.
+    stages : sequence of callable, optional
+        Of ``STEPS``; all of them.
+
+    Raises
+    ------
+    InputError
+        The catalog has no such source, or an earlier step of the cell is not done.
+    """
+    check(cell)
+    study = load_study()
+    missing = lacking(study, cell, stages[0])
+    if missing is not None:
+        step, folder = missing
+        raise InputError(
+            f"{folder}: no such folder; `mlflow run . -e {step} -P source={cell.source} "
+            f"-P seed={cell.seed} -P variant={cell.variant}` makes it"
+        )
+    repro(*SHARED)
+    for stage in stages:
+        stage(cell)
+
+
+def check(cell: Cell) -> None:
+    """Refuse a cell whose source nobody is.
+
+    Parameters
+    ----------
+    cell : Cell
+        As it was named.
 
     Raises
     ------
@@ -38,12 +79,40 @@ def main(cell: Cell) -> None:
             f"source is {cell.source!r}, which is no persona of catalog/personas.yaml; correct it "
             "or add a line there"
         )
-    leave_launch(cell)
-    process = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *SHARED])
+
+
+def lacking(study: Study, cell: Cell, stage: Stage) -> tuple[str, Path] | None:
+    """Return the step that has to be done before a stage, and what it makes, if it is not there.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    cell : Cell
+        Of it, or beside it.
+    stage : callable
+        The first that is to run.
+    """
+    before = {
+        evaluate.main: ("train", paths.adapter(study, cell)),
+        analyse.main: ("evaluate", paths.scores(study, cell)),
+    }
+    if stage in before and not before[stage][1].exists():
+        return before[stage]
+    return None
+
+
+def repro(*stages: str) -> None:
+    """Let DVC compute what is not there or not up to date; end as it ends where it fails.
+
+    Parameters
+    ----------
+    *stages : str
+        Of ``dvc.yaml``; all where none is named.
+    """
+    process = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *stages])
     if process.returncode:
         sys.exit(process.returncode)
-    for stage in (contrast, train, evaluate, analyse):
-        stage.main(cell)
 
 
 if __name__ == "__main__":

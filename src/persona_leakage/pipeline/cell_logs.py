@@ -2,7 +2,8 @@
 
 from persona_leakage.data.questions import read_questions
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import CellRun, grouped
+from persona_leakage.pipeline.run_table import grouped
+from persona_leakage.pipeline.tracking import CellRun
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 from persona_leakage.study.results import read_cell

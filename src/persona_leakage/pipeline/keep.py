@@ -31,7 +31,7 @@ from persona_leakage.pipeline import (
     questions,
     report,
 )
-from persona_leakage.pipeline.scores import read_scores, write_scores
+from persona_leakage.pipeline.score_files import read_scores, write_scores
 from persona_leakage.study.parameters import Study, load_study
 
 KEPT = Path("kept")
@@ -46,7 +46,7 @@ def packed(scores: pd.DataFrame) -> pa.Table:
     Parameters
     ----------
     scores : DataFrame
-        Of ``scores.read_scores``.
+        Of ``score_files.read_scores``.
     """
     most = max(map(len, scores["scores"]))
     values = np.full((len(scores), most), np.nan, dtype=np.float16)

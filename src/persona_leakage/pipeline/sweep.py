@@ -24,7 +24,8 @@ from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import whole
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import group_of, tagged, use_store
+from persona_leakage.pipeline.run_table import group_of
+from persona_leakage.pipeline.tracking import tagged, use_store
 from persona_leakage.report import figures
 from persona_leakage.report.words import spaced
 from persona_leakage.study.parameters import FolderOrigin, Study, Train, load_study

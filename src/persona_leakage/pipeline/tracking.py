@@ -1,80 +1,55 @@
-"""MLflow: one experiment per study, one run per cell, resumed by whichever stage comes next.
+"""MLflow: one experiment per study; in it a run that holds the report, and one run per cell.
 
-What a stage computed is on disk before anything is sent to MLflow, and nothing that MLflow does
-can take it away: every call is one attempt, the first that fails is told in one sentence, and the
-stage goes on without tracking.
+The runs of cells are children of the study's, whichever stage or command began them; each is
+resumed by whichever stage comes next. What a stage computed is on disk before anything is sent to
+MLflow, and nothing that MLflow does can take it away: see ``logged_run``.
 
-Running a stage again adds nothing twice. A value is logged where the run lacks it or has another
-one; the seconds of a repetition are not (they would differ each time); tables, folders and tags
-replace those of the same name. Only a training curve cannot be replaced, since MLflow never
-forgets a point, and is wanted while it grows: training again begins a new run. When the curve
-comes out the same, that run is dropped and the earlier one goes on; when it differs, the earlier
-one stays with the tag ``superseded_by``, and the stages after it add to the new run.
+Running a stage again adds nothing twice. The seconds of a repetition are not logged (they would
+differ each time). Only a training curve cannot be replaced, since MLflow never forgets a point, and
+is wanted while it grows: training again begins a new run. When the earlier run's curve is the same,
+or its beginning (the training or the server was stopped), the new run is dropped and the earlier
+one goes on; when it differs, the earlier one stays with the tag ``superseded_by``, and the stages
+after it add to the new run.
 """
 
-import json
 import logging
-import math
 import os
 import platform
-import re
 import sqlite3
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mlflow
-import pandas as pd
+import psutil  # type: ignore[import-untyped]
 from filelock import FileLock
-from mlflow.data.sources import LocalArtifactDatasetSource
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    InputTag,
-    LoggedModelOutput,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
+from mlflow.entities import Metric, Param, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from persona_leakage.data.questions import Question
-from persona_leakage.files import running
+from persona_leakage.pipeline.logged_run import LoggedRun, tell, without_secrets
+from persona_leakage.pipeline.run_table import PARAMS, VIEW, shown
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
 # MLflow's own are two minutes and seven attempts, in every call, and a bar for a handful of files
 QUIET = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
-# what cells are compared by
-FIRST = (
-    "source_delta",
-    "bystander_delta",
-    "unrelated_delta",
-    "negative_delta",
-    "spearman_raw",
-    "spearman_centred",
-    "mass_after",
-)
 SUPERSEDED = "superseded_by"  # the tag of a run that another one took the place of
-VIEW = "cells"
-BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
-LONGEST = 300  # characters of a sentence on the screen
 UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
+UPLOAD = "python -m persona_leakage.pipeline.upload"
+KIND = "study"  # the tag ``kind`` of a study's run
+PARENT = "mlflow.parentRunId"
+BATCH = 1000  # points, or runs, that MLflow takes at once
+SAME = 5  # seconds by which a clock that is set moves the beginning of a process
 
 
 def flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -123,7 +98,7 @@ def use_store() -> None:
 
 def store() -> str:
     """URI of the file beside the project, made where need be, or of what the environment names."""
-    _quieten()
+    quieten()
     file = project() / "mlflow.db"
     named = os.environ.get("MLFLOW_TRACKING_URI")
     if named and named not in (UNMARKED, f"sqlite:///{file}"):
@@ -132,12 +107,14 @@ def store() -> str:
     return f"sqlite:///{file}"
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Wait for a server seconds, unless the environment says how long; keep logs for warnings."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     # not a line for each table of its database, nor for each attempt at a server
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # that the machine's load is lost with the server is no news beside the server
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
@@ -147,10 +124,10 @@ def _create(file: Path) -> None:
         return
     with FileLock(file.with_name(".mlflow.db.lock")):
         if not file.exists():
-            partial = file.with_name(".mlflow.db.partial")
-            partial.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
-            partial.replace(file)
+            aside = file.with_name(".mlflow.db.partial")
+            aside.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            aside.replace(file)
 
 
 def _relocate(file: Path, location: str) -> None:
@@ -183,20 +160,12 @@ def _relocate(file: Path, location: str) -> None:
             )
 
 
-class CellRun:
-    """The MLflow run of a cell, as a stage sees it. None of its methods raises.
-
-    Attributes
-    ----------
-    run_id : str or None
-        ``None`` once an attempt has failed: nothing is logged any more.
-    """
+class CellRun(LoggedRun):
+    """The run of a cell, as a stage sees it."""
 
     def __init__(self, study: Study, cell: Cell):
-        self.run_id: str | None = None
+        super().__init__(str(cell), f"{UPLOAD} {cell.source} {cell.seed} {cell.variant}")
         self._study, self._cell = study, cell
-        self._client: Any = None
-        self._logged: dict[str, float] = {}
         self._earlier: list[Run] = []  # newest first
 
     def begin(self, anew_after: str | None) -> None:
@@ -210,24 +179,18 @@ class CellRun:
         if self._try(lambda: self._begin(anew_after)) is None:
             self.run_id = None
 
-    def end(self, status: str) -> None:
-        """Give the run its final status.
-
-        Parameters
-        ----------
-        status : {"FINISHED", "FAILED", "KILLED"}
-            In MLflow's words.
-        """
+    def end(self, status: str) -> None:  # noqa: D102 (inherited)
         if status == "FINISHED":
             for earlier in self._earlier:
                 self._log(partial(self._supersede, earlier.info.run_id))
-        self._log(lambda run: self._client.set_terminated(run, status))
+            self._earlier = []
+        super().end(status)
 
     def _supersede(self, earlier: str, run: str) -> None:
         self._client.set_tag(earlier, SUPERSEDED, run)
 
     def resume_if_same(self, metric: str) -> None:
-        """Go on in an earlier run when its curve of ``metric`` is the one of this run.
+        """Go on in an earlier run when its curve of ``metric`` begins this run's, or is the same.
 
         Parameters
         ----------
@@ -236,234 +199,135 @@ class CellRun:
         """
         self._log(lambda run: self._resume_if_same(run, metric))
 
-    def log_metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Log numbers that the run does not have yet.
-
-        Parameters
-        ----------
-        values : mapping
-            Name to value; those that are not finite are left out. ``profile/`` values are logged
-            once.
-        step : int, optional
-            Of a curve: its points are logged as they come.
-        """
-        now = int(time.time() * 1000)
-        news = [
-            Metric(name, float(value), now, step or 0)
-            for name, value in values.items()
-            if math.isfinite(value) and (step is not None or self._is_news(name, float(value)))
-        ]
-        if news:
-            self._log(lambda run: self._client.log_batch(run, metrics=news))
-            self._logged |= {metric.key: metric.value for metric in news}
-
-    def _is_news(self, name: str, value: float) -> bool:
-        had = self._logged.get(name)
-        return had is None or (had != value and not name.startswith("profile/"))
-
-    def log_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags, replacing those of the same names.
-
-        Parameters
-        ----------
-        tags : mapping
-            Name to value.
-        """
-        rows = [RunTag(name, value) for name, value in tags.items()]
-        self._log(lambda run: self._client.log_batch(run, tags=rows))
-
-    def log_dataset(self, frame: pd.DataFrame, context: str, source: str | Path) -> None:
-        """Log a table as a data set of the run; the same content is there once.
-
-        Parameters
-        ----------
-        frame : DataFrame
-            Its rows; columns of text and numbers make the digest.
-        context : str
-            ``training`` or ``evaluation``: its name, and what it was used for.
-        source : str or Path
-            The file it was read from.
-        """
-
-        def log(run: str) -> None:
-            origin = LocalArtifactDatasetSource(str(source))
-            data = mlflow.data.from_pandas(frame, source=origin, name=context)
-            entity = Dataset(**data.to_dict())
-            used = [InputTag("mlflow.data.context", context)]
-            self._client.log_inputs(run, datasets=[DatasetInput(entity, used)])
-
-        self._log(log)
-
-    def log_questions(self, questions: list[Question], context: str, source: str | Path) -> None:
-        """Log questions as a data set.
-
-        Parameters
-        ----------
-        questions : list of Question
-            Its rows.
-        context : str
-            As in ``log_dataset``.
-        source : str or Path
-            As in ``log_dataset``.
-        """
-        frame = pd.DataFrame(
-            [
-                {
-                    "question": question.key,
-                    "text": question.text,
-                    "choices": " | ".join(question.choices),
-                    "answer": question.labels[question.answer],
-                }
-                for question in questions
-            ]
-        )
-        self.log_dataset(frame, context, source)
-
-    def log_folder(self, folder: str | Path, name: str) -> None:
-        """Copy a folder's files to the run's artifacts, replacing those of the same names.
-
-        Parameters
-        ----------
-        folder : str or Path
-            A finished output.
-        name : str
-            What it is called among the artifacts.
-        """
-        self._log(lambda run: self._client.log_artifacts(run, str(folder), name))
-
-    def log_model(self, digest: str, write: Callable[[Path], None]) -> None:
-        """Log a model that MLflow loads; the same one is there once.
-
-        Parameters
-        ----------
-        digest : str
-            Of what it was made from.
-        write : callable
-            Writes it, in MLflow's layout, into a folder that it makes.
-        """
-
-        def log(run: str) -> None:
-            experiment = self._client.get_run(run).info.experiment_id
-            of_run = self._client.search_logged_models([experiment], f"source_run_id = '{run}'")
-            if any(model.tags.get("digest") == digest for model in of_run):
-                return
-            with tempfile.TemporaryDirectory(prefix="persona-leakage-") as scratch:
-                folder = Path(scratch) / "model"
-                write(folder)
-                model = self._client.create_logged_model(
-                    experiment, str(self._cell), source_run_id=run, tags={"digest": digest}
-                )
-                self._client.log_model_artifacts(model.model_id, str(folder))
-            self._client.finalize_logged_model(model.model_id, "READY")
-            self._client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
-
-        self._log(log)
-
-    def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Log a table that MLflow's pages show.
-
-        Parameters
-        ----------
-        table : DataFrame
-            Its rows.
-        name : str
-            Of the artifact; it ends in ``.json``.
-        """
-
-        def log(run: str) -> None:
-            # MLflow appends to a table that is there
-            if name in [artifact.path for artifact in self._client.list_artifacts(run)]:
-                self._client.log_text(run, table.to_json(orient="split", index=False), name)
-            else:
-                self._client.log_table(run, table, name)
-
-        self._log(log)
-
     def _begin(self, anew_after: str | None) -> bool:
         uri = store()
         self._client = MlflowClient(uri)
         experiment = _experiment(self._client, uri, self._study.study)
         _mark_interrupted(self._client, experiment)
-        tags = {
-            "study": self._study.study,
-            "source": self._cell.source,
-            "seed": str(self._cell.seed),
-            "variant": self._cell.variant,
-            "params": self._study.fingerprint(),
-        }
-        found = self._client.search_runs([experiment], tagged(tags), order_by=["start_time DESC"])
+        parent = _study_run(self._client, experiment, self._study).info.run_id
+        tags = cell_tags(self._study, self._cell)
+        found = _runs(self._client, experiment, tags, "start_time DESC", limit=BATCH)
         runs = [run for run in found if SUPERSEDED not in run.data.tags]
+        params = parameters(
+            self._study, self._cell.source, str(self._cell.seed), self._cell.variant
+        )
         # several of them: the newest may be of a training that was killed, the one before finished
         self._earlier = [run for run in runs if anew_after in run.data.metrics]
         if runs and runs[0] not in self._earlier:
             self._take(runs[0])
+            self._client.update_run(self.run_id, status="RUNNING")
+            self.log_params(params, runs[0].data.params)
         else:
-            params = flat(self._study.model_dump()) | {
-                "source": self._cell.source,
-                "seed": self._cell.seed,
-                "variant": self._cell.variant,
-            }
-            written = {name: str(value)[:500] for name, value in params.items()}
-            run = self._client.create_run(
-                experiment, tags=resolve_tags(tags), run_name=self._name(experiment, written)
-            )
+            alike = {name: tags[name] for name in ("source", "seed", "variant")}
+            name = _name(self._client, experiment, alike, self._name, params)
+            run = self._client.create_run(experiment, tags=resolve_tags(tags), run_name=name)
             self.run_id = run.info.run_id
-            rows = [Param(name, value) for name, value in written.items()]
-            self._client.log_batch(self.run_id, params=rows)
-        self.log_tags(provenance() | {"process": _process()})
+            self.log_params(params, {})
+        self.log_tags(provenance() | {"process": _process(), PARENT: parent})
         return True
 
-    def _name(self, experiment: str, params: Mapping[str, str]) -> str:
-        """Name a run after its cell and what sets it apart from the cell's first run."""
-        tags = {name: params[name] for name in ("source", "seed", "variant")}
-        runs = self._client.search_runs(
-            [experiment], tagged(tags), max_results=1, order_by=["start_time ASC"]
-        )
-        first = runs[0].data.params if runs else params
-        others = [
-            f"{name.rpartition('.')[2]} {value[:20]}"
-            for name, value in params.items()
-            if first.get(name) != value
-        ]
-        return ", ".join([str(self._cell), *others[:3], *["..."] * (len(others) > 3)])
-
-    def _take(self, run: Run) -> None:
-        self.run_id = run.info.run_id
-        self._logged = dict(run.data.metrics)
-        self._client.update_run(self.run_id, status="RUNNING")
-
     def _resume_if_same(self, run: str, metric: str) -> None:
-        def curve(run_id: str) -> list[tuple[int, float]]:
-            history = self._client.get_metric_history(run_id, metric)
-            return sorted((point.step, point.value) for point in history)
-
-        ours = curve(run) if self._earlier else []
-        same = (each for each in self._earlier if curve(each.info.run_id) == ours)
-        if (earlier := next(same, None)) is None:
+        if not self._earlier:
             return
+
+        def curve(run_id: str, name: str) -> list[Metric]:
+            points = self._client.get_metric_history(run_id, name)
+            return sorted(points, key=lambda point: point.step)
+
+        def values(run_id: str) -> list[tuple[int, float]]:
+            return [(point.step, point.value) for point in curve(run_id, metric)]
+
+        has = values(run)
+        curves = [(each, values(each.info.run_id)) for each in self._earlier]
+        alike = [(each, had) for each, had in curves if has[: len(had)] == had]
+        earlier, had = max(alike, key=lambda one: len(one[1]), default=(None, []))
+        if earlier is None:
+            return
+        group = metric.partition("/")[0]
+        missing = [
+            Metric(point.key, point.value, point.timestamp, point.step)
+            for name in self._logged
+            if name.partition("/")[0] == group
+            for point in curve(run, name)[len(had) :]
+        ]
+        for start in range(0, len(missing), BATCH):
+            self._client.log_batch(earlier.info.run_id, metrics=missing[start : start + BATCH])
         self._client.set_terminated(run, "FINISHED")
         self._client.delete_run(run)
         self._earlier.remove(earlier)
         self._take(earlier)
+        self._client.update_run(self.run_id, status="RUNNING")
         self.log_tags(provenance() | {"process": _process()})
 
-    def _log(self, action: Callable[[str], Any]) -> None:
-        run = self.run_id
-        if run is not None:
-            self._try(lambda: [action(run)])
 
-    def _try(self, action: Callable[[], Any]) -> Any:
-        try:
-            return action()
-        except Exception as error:  # whatever a store, a proxy or a disk comes up with
+class StudyRun(LoggedRun):
+    """The run of a study: parent of its cells' runs, it holds the report.
+
+    It counts as finished but for the moment in which the report is logged.
+    """
+
+    def __init__(self, study: Study):
+        super().__init__(study.study, UPLOAD)
+        self._study = study
+
+    def begin(self) -> None:
+        """Find the run or start one."""
+        if self._try(self._begin) is None:
             self.run_id = None
-            cell = f"{self._cell.source} {self._cell.seed} {self._cell.variant}"
-            _tell_failure(
-                error,
-                "what the stage computes is kept in outputs/ all the same; once the store works, "
-                f"`python -m persona_leakage.pipeline.upload {cell}` adds it",
-            )
-            return None
+
+    def _begin(self) -> bool:
+        uri = store()
+        self._client = MlflowClient(uri)
+        experiment = _experiment(self._client, uri, self._study.study)
+        _mark_interrupted(self._client, experiment)
+        self._take(_study_run(self._client, experiment, self._study))
+        # what a list of sources or seeds that has grown has begun before its parent was known
+        for run in _runs(
+            self._client, experiment, {"params": self._study.fingerprint()}, limit=BATCH
+        ):
+            if run.info.run_id != self.run_id and run.data.tags.get(PARENT) != self.run_id:
+                self._client.set_tag(run.info.run_id, PARENT, self.run_id)
+        self.log_tags(provenance())
+        return True
+
+
+def cell_tags(study: Study, cell: Cell) -> dict[str, str]:
+    """Tags that tell the run of a cell from others.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Any.
+    """
+    return {
+        "study": study.study,
+        "source": cell.source,
+        "seed": str(cell.seed),
+        "variant": cell.variant,
+        "params": study.fingerprint(),
+    }
+
+
+def parameters(study: Study, source: str, seed: str, variant: str) -> dict[str, str]:
+    """Parameters of a run, as MLflow keeps them: texts of at most 500 characters.
+
+    Parameters
+    ----------
+    study : Study
+        Whose run it is.
+    source, seed, variant : str
+        Of a cell, or those of all of them.
+    """
+    values = flat(study.model_dump()) | {
+        "source": source,
+        "seed": seed,
+        "variant": variant,
+        "behaviour": study.behaviour.name,
+        "model": study.model.name,
+    }
+    return {name: str(value)[:500] for name, value in values.items()}
 
 
 @contextmanager
@@ -486,22 +350,135 @@ def cell_run(study: Study, cell: Cell, anew_after: str | None = None) -> Iterato
     """
     run = CellRun(study, cell)
     run.begin(anew_after)
-    try:
+    with _ended(run):
         yield run
+
+
+@contextmanager
+def study_run(study: Study) -> Iterator[StudyRun]:
+    """Open the MLflow run of a study, parent of its cells', likewise at best effort.
+
+    Parameters
+    ----------
+    study : Study
+        Its name is the experiment's; other parameters make another run.
+    """
+    run = StudyRun(study)
+    run.begin()
+    with _ended(run):
+        yield run
+
+
+def place_of(study: Study, cell: Cell | None) -> str | None:
+    """Say where in MLflow the run of a cell, or of the study, is.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    cell : Cell or None
+        ``None``: the study itself.
+
+    Returns
+    -------
+    str or None
+        ``None`` where there is no such run, or no such store.
+    """
+    tags = {"kind": KIND, "params": study.fingerprint()} if cell is None else cell_tags(study, cell)
+    try:
+        uri = store()
+        client = MlflowClient(uri)
+        experiment = client.get_experiment_by_name(study.study).experiment_id
+        [run] = _runs(client, experiment, tags, "start_time DESC")
+    except Exception:  # the stages have said what is wrong with the store
+        return None
+    if uri.startswith("http"):
+        at = f"{without_secrets(uri)}/#/experiments/{experiment}/runs/{run.info.run_id}"
+    else:
+        at = f"{without_secrets(uri)}, experiment {study.study}, run {run.info.run_name}"
+    return f"MLflow: {at}"
+
+
+@contextmanager
+def _ended(run: LoggedRun) -> Iterator[None]:
+    try:
+        yield
     except BaseException as error:
         run.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     run.end("FINISHED")
 
 
+def _runs(
+    client: Any,
+    experiment: str,
+    tags: Mapping[str, object],
+    order: str = "start_time ASC",
+    limit: int = 1,
+) -> Sequence[Run]:
+    return client.search_runs([experiment], tagged(tags), max_results=limit, order_by=[order])
+
+
+def _study_run(client: Any, experiment: str, study: Study) -> Run:
+    """Find the study's run or make it: finished, since it has no stage of its own.
+
+    The earliest counts: of two machines that begin at once, one takes its own back.
+    """
+    fingerprint = study.fingerprint()
+
+    def earliest() -> Run | None:
+        runs = _runs(client, experiment, {"kind": KIND, "params": fingerprint})
+        return runs[0] if runs else None
+
+    found = earliest()
+    if found is not None:
+        return found
+    with FileLock(project() / ".mlflow.db.lock"):
+        found = earliest()
+        if found is not None:
+            return found
+        cells = study.cells
+        params = parameters(
+            study,
+            *(
+                ", ".join(dict.fromkeys(str(getattr(cell, part)) for cell in cells))
+                for part in ("source", "seed", "variant")
+            ),
+        )
+        tags = {"kind": KIND, "study": study.study, "params": fingerprint, "process": _process()}
+        name = _name(client, experiment, {"kind": KIND}, f"study {study.study}", params)
+        made = client.create_run(experiment, tags=resolve_tags(tags), run_name=name).info.run_id
+        client.log_batch(made, params=[Param(key, value) for key, value in params.items()])
+        client.set_terminated(made, "FINISHED")
+        found = earliest() or client.get_run(made)
+        if found.info.run_id != made:
+            client.delete_run(made)
+    return found
+
+
+def _name(
+    client: Any, experiment: str, tags: Mapping[str, str], name: str, params: Mapping[str, str]
+) -> str:
+    """Name a run after what it is of and what sets it apart from the first run of that."""
+    runs = _runs(client, experiment, tags)
+    first = runs[0].data.params if runs else params
+    others = [
+        f"{key.rpartition('.')[2]} {value[:20]}"
+        for key, value in params.items()
+        if key not in PARAMS and first.get(key) != value
+    ]
+    return ", ".join([name, *others[:3], *["..."] * (len(others) > 3)])
+
+
 def _experiment(client: Any, uri: str, name: str) -> str:
     """Id of the experiment, made or taken out of the bin where need be."""
     file = project() / "mlflow.db"
-    in_project = uri == f"sqlite:///{file}"
     experiment = client.get_experiment_by_name(name)
     if experiment is None:
-        # MLflow would put it into the current folder: for a queued experiment, one that will go
-        location = str(project() / "mlruns" / name) if in_project else None
+        # MLflow would put it into the current folder: of a queued experiment or of a clone that
+        # MLflow made, one that will go
+        local = uri.removeprefix("sqlite:///") if uri.startswith("sqlite:///") else None
+        location = str(Path(local).resolve().parent / "mlruns" / name) if local else None
         try:
             made = client.create_experiment(name, artifact_location=location)
             experiment = client.get_experiment(made)
@@ -511,138 +488,47 @@ def _experiment(client: Any, uri: str, name: str) -> str:
                 raise
     if experiment.lifecycle_stage == "deleted":
         client.restore_experiment(experiment.experiment_id)
-        _tell(f"MLflow: the experiment {name} was deleted and is restored, with its runs")
-    if in_project:
+        tell(f"MLflow: the experiment {name} was deleted and is restored, with its runs")
+    if uri == f"sqlite:///{file}":
         _relocate(file, experiment.artifact_location)
     for name, value in shown(experiment.experiment_id).items():
-        if name not in experiment.tags:  # a person may have written another note
+        # a person may have written another note; the view is ours
+        if name not in experiment.tags or (name.endswith(VIEW) and experiment.tags[name] != value):
             client.set_experiment_tag(experiment.experiment_id, name, value)
     return experiment.experiment_id
 
 
-def shown(experiment: str) -> dict[str, str]:
-    """Tags that let MLflow's pages show an experiment with the columns that cells compare by.
-
-    MLflow has no default for its columns; it has views that one person shares with another, in a
-    tag of the experiment, and a note above the runs, which here holds the link to the view.
-
-    Parameters
-    ----------
-    experiment : str
-        Its id.
-    """
-    columns = [
-        *(f"params.`{name}`" for name in ("source", "seed", "variant", "model.name")),
-        *(f"metrics.`{name}`" for name in FIRST),
-        "metrics.`p/spearman_raw`",
-        "metrics.`profile/train_seconds`",
-        "metrics.`profile/score_seconds`",
-    ]
-    view = {"selectedColumns": columns, "orderByKey": "attributes.start_time", "orderByAsc": False}
-    link = f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
-    return {
-        f"mlflow.sharedViewState.{VIEW}": json.dumps(view),
-        "mlflow.note.content": (
-            f"One run per cell. **[Open the table with the columns that compare them]({link})**\n\n"
-            "`*_delta`: change by the fine-tuning, in percentage points for accuracy. "
-            "`spearman_*`: its rank correlation with the cosine to the source, over personas that "
-            "were never trained. Bounds of intervals are under `interval/`, p values under `p/`, "
-            "other numbers under `more/`, seconds and rates under `profile/`."
-        ),
-    }
-
-
-def grouped(headline: Mapping[str, float]) -> dict[str, float]:
-    """Name the headline numbers for MLflow, which draws a chart of each metric, group by group.
-
-    Those that cells are compared by stay as they are; the others go into groups behind them.
-
-    Parameters
-    ----------
-    headline : mapping
-        Of a cell's result.
-    """
-    return {group_of(name): value for name, value in headline.items()}
-
-
-def group_of(name: str) -> str:
-    """Name a headline number as MLflow's runs hold it.
-
-    Parameters
-    ----------
-    name : str
-        As a cell's result has it.
-    """
-    stem, _, end = name.rpartition("_")
-    if name in FIRST:
-        return name
-    if end in ("low", "high"):
-        return f"interval/{name}"
-    return f"p/{stem}" if end == "p" else f"more/{name}"
-
-
 def _process() -> str:
-    return f"{platform.node()}:{os.getpid()}"
+    """Name this process, so that a later one of the same number is not taken for it."""
+    return f"{platform.node()}:{os.getpid()}:{psutil.Process().create_time():.0f}"
+
+
+def runs_on(process: str) -> bool:
+    """Tell whether a process may still run: it does, or it is of another machine.
+
+    Parameters
+    ----------
+    process : str
+        The tag ``process`` of a run; one without a time is of an earlier version.
+    """
+    machine, _, rest = process.partition(":")
+    number, _, began = rest.partition(":")
+    if machine != platform.node() or not number.isdecimal():
+        return True
+    try:
+        created = psutil.Process(int(number)).create_time()
+    except (psutil.NoSuchProcess, OverflowError):
+        return False
+    except psutil.Error:
+        return True  # somebody else's
+    return not began or abs(created - float(began)) < SAME
 
 
 def _mark_interrupted(client: Any, experiment: str) -> None:
     """Mark as killed the runs that say they run, in a process of this machine that is gone."""
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
-        machine, _, number = run.data.tags.get("process", "").rpartition(":")
-        if machine == platform.node() and number.isdecimal() and not running(int(number)):
+        if not runs_on(run.data.tags.get("process", "")):
             client.set_terminated(run.info.run_id, "KILLED")
-
-
-def leave_launch(cell: Cell) -> None:
-    """Let go of the run that ``mlflow run`` makes: it lies in an experiment of MLflow's choice.
-
-    It is named after the cell and ended, so that it cannot stay RUNNING; the cell's own run, in the
-    study's experiment, holds everything. MLflow ends with an error where its run was deleted.
-    Where nobody named a store, MLflow made one in the folder it was started from: the project's
-    store is used instead. A clone that MLflow made from a URL keeps MLflow's, which outlives it.
-
-    Parameters
-    ----------
-    cell : Cell
-        What was launched.
-    """
-    run_id = os.environ.pop("MLFLOW_RUN_ID", None)
-    os.environ.pop("MLFLOW_EXPERIMENT_ID", None)
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if run_id is None:
-        return
-    try:
-        _quieten()
-        client = MlflowClient(uri)
-        launch = client.get_run(run_id)
-        source = launch.data.tags.get("mlflow.source.name", "")
-        client.update_run(run_id, status="FINISHED", name=f"launch of {cell}")
-        _end_failed_launches(client, launch)
-    except Exception as error:  # as in CellRun
-        _tell_failure(error, "the cell is computed all the same")
-        return
-    if re.fullmatch(r"sqlite:///.*/mlflow\.db", uri) and str(Path.cwd()) in source:
-        del os.environ["MLFLOW_TRACKING_URI"]
-
-
-def _end_failed_launches(client: Any, launch: Run) -> None:
-    """End the launches of this project whose environment could not be built: MLflow does not."""
-    name = "mlflow.source.name"
-    for run in client.search_runs([launch.info.experiment_id], "attributes.status = 'RUNNING'"):
-        waited = launch.info.start_time - run.info.start_time  # milliseconds
-        if run.data.tags.get(name) == launch.data.tags.get(name) and waited > BUILDING:
-            client.set_terminated(run.info.run_id, "FAILED")
-
-
-def _tell_failure(error: Exception, then: str) -> None:
-    """Say what went wrong, as far as there is room, without what a URI may hold of secrets."""
-    words = re.sub(r"//[^/@\s]*@", "//", f"{type(error).__name__}: {' '.join(str(error).split())}")
-    room = LONGEST - len(f"warning: MLflow failed (); {then}")
-    _tell(f"MLflow failed ({words[: max(room, 30)]}); {then}")
-
-
-def _tell(sentence: str) -> None:
-    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def provenance() -> dict[str, str]:
@@ -667,36 +553,3 @@ def _git(*arguments: str) -> str:
     except OSError:  # no git here
         return ""
     return process.stdout.strip() if process.returncode == 0 else ""
-
-
-@dataclass
-class Stopwatch:
-    """Seconds and tokens of the parts of a stage: the profile of a cell."""
-
-    parts: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, part: str) -> Iterator[None]:
-        """Time a block.
-
-        Parameters
-        ----------
-        part : str
-            What it does.
-        """
-        start = time.perf_counter()
-        yield
-        self.parts[f"profile/{part}_seconds"] = time.perf_counter() - start
-
-    def rate(self, part: str, tokens: int) -> None:
-        """Add the tokens per second of a part that has been timed.
-
-        Parameters
-        ----------
-        part : str
-            As in ``time``.
-        tokens : int
-            How many it took.
-        """
-        seconds = self.parts[f"profile/{part}_seconds"]
-        self.parts[f"profile/{part}_tokens_per_second"] = tokens / seconds

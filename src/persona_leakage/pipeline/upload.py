@@ -6,6 +6,7 @@
 The stages log with the same functions, so what is there already is not added again.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -17,12 +18,16 @@ from persona_leakage.files import read_jsonl, read_table, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
-from persona_leakage.pipeline.served import save_model
-from persona_leakage.pipeline.tracking import CellRun, cell_run, store
-from persona_leakage.study.cell import Cell
+from persona_leakage.pipeline.logged_run import without_secrets
+from persona_leakage.pipeline.served import model_tags, save_model
+from persona_leakage.pipeline.study_logs import is_of, log_report
+from persona_leakage.pipeline.tracking import CellRun, cell_run, store, study_run
+from persona_leakage.study.cell import GIVEN, Cell
 from persona_leakage.study.parameters import Study, load_study
 
 CURVE = "train/loss"
+# whoever uploads waits for the server, while a stage would compute
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "120", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
 def log_curve(run: CellRun, row: dict[str, float]) -> None:
@@ -40,7 +45,7 @@ def log_curve(run: CellRun, row: dict[str, float]) -> None:
 
 
 def log_training(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the adapter and the examples it was trained on; the curve has been logged.
+    """Log the adapter and the examples it was trained on, if here; the curve has been logged.
 
     Parameters
     ----------
@@ -52,27 +57,26 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
         One that has been trained.
     """
     run.resume_if_same(CURVE)
-    examples = paths.contrast(study, cell) / "examples.jsonl"
-    run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
+    if cell.variant != GIVEN:
+        examples = paths.contrast(study, cell) / "examples.jsonl"
+        run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     adapter = paths.adapter(study, cell)
     digest = sha256(adapter / "adapter_model.safetensors")
-    run.log_model(digest, partial(save_model, study, adapter))
+    run.log_model(digest, model_tags(study, cell), partial(save_model, study, adapter))
 
 
 def upload(study: Study, cell: Cell) -> bool:
-    """Log whatever of a cell is on disk; tell whether there was anything.
+    """Log whatever of a cell is on disk; tell whether all of it has been.
 
     Parameters
     ----------
     study : Study
         Of ``params.yaml``.
     cell : Cell
-        One that may have been computed, here or elsewhere.
+        One that has been trained, here or elsewhere.
     """
     adapter = paths.adapter(study, cell)
     curve = adapter / "curve.csv"
-    if not curve.exists():
-        return False
     with cell_run(study, cell, anew_after=CURVE) as run:
         for row in read_table(curve, ("step", "loss")).to_dict("records"):
             log_curve(run, {str(name): value for name, value in row.items()})
@@ -84,7 +88,20 @@ def upload(study: Study, cell: Cell) -> bool:
         if paths.scores(study, cell).exists():
             log_evaluation(run, study)
         log_analysis(run, study, cell)
-    return True
+    return not run.failed
+
+
+def upload_report(study: Study) -> bool:
+    """Log the study's report; tell whether all of it has been.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    """
+    with study_run(study) as run:
+        log_report(run, study)
+    return not run.failed
 
 
 @command
@@ -94,18 +111,31 @@ def main(cells: Sequence[Cell] | None = None) -> None:
     Parameters
     ----------
     cells : sequence of Cell, optional
-        All of the study in ``params.yaml`` where none is named.
+        All of the study in ``params.yaml`` where none is named, and its report.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, or the store did not take all of it.
     """
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     study = load_study()
     named = study.cells if cells is None else cells
-    done = [str(cell) for cell in named if upload(study, cell)]
-    if not done:
+    here = [cell for cell in named if (paths.adapter(study, cell) / "curve.csv").exists()]
+    if not here:
         names = ", ".join(map(str, named))
         raise InputError(
             f"outputs/{study.study}: no finished training of {names}; compute it with `dvc repro`, "
             "or bring it here with `dvc pull`"
         )
-    print(f"{store()}: {len(done)} of {len(named)} cells: {', '.join(done)}")
+    done = [str(cell) for cell in here if upload(study, cell)]
+    told = f"{without_secrets(store())}: {len(done)} of {len(named)} cells: {', '.join(done)}"
+    if cells is None and is_of(study):
+        told += " and the report" if upload_report(study) else "; not the report"
+    if len(done) < len(here) or told.endswith("; not the report"):
+        raise InputError(f"{told}; run it again when the store answers")
+    print(told)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from persona_leakage.files import write_parquet, write_text
 from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ENDS = ("", "_low", "_high")
@@ -260,7 +260,7 @@ class CellResult(_Part):
         The behaviour's own.
     """
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
     # names of files are made of these: not of whatever somebody else's run says
     study: Name
     source: Name
@@ -508,7 +508,8 @@ def write_cell(
         A table is not what its schema says.
     """
     personas = checked(personas, persona_schema(result.outcome), folder / "personas.csv")
-    curve = checked(curve, CURVE, folder / "curve.csv")
+    if not curve.empty:
+        curve = checked(curve, CURVE, folder / "curve.csv")
     answers = pd.DataFrame(
         {
             "persona": pd.Categorical(np.repeat(before.index, before.shape[1])),
@@ -540,6 +541,13 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 def _read_parquet(file: Path) -> pd.DataFrame:
     return pq.read_table(file, page_checksum_verification=True).to_pandas()
+
+
+def _read_curve(file: Path) -> pd.DataFrame:
+    curve = _read_csv(file)
+    # of a given adapter, which was not trained here: no row says what its columns are
+    kinds = {name: kind for name, kind in {"step": int, "loss": float}.items() if name in curve}
+    return curve.astype(kinds) if curve.empty else curve
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
@@ -582,7 +590,7 @@ def read_cell(folder: Path) -> FinishedCell | None:
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
         "personas.csv": (_read_csv, persona_schema(result.outcome)),
-        "curve.csv": (_read_csv, CURVE),
+        "curve.csv": (_read_curve, CURVE),
         "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
         "pairs.parquet": (_read_parquet, PAIRS),
     }

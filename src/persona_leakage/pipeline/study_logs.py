@@ -1,0 +1,52 @@
+"""What the run of a study holds: the report, and what it says in a few numbers."""
+
+from persona_leakage.errors import InputError
+from persona_leakage.files import Record, read_json
+from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.tracking import StudyRun
+from persona_leakage.study.parameters import Study
+
+
+def is_of(study: Study) -> bool:
+    """Tell whether the report that is there is of these very parameters.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    """
+    try:
+        cells: list[Record] = read_json(paths.report(study) / "summary.json")["cells"]
+    except InputError:
+        return False
+    return {cell["fingerprint"] for cell in cells} == {study.fingerprint()}
+
+
+def log_report(run: StudyRun, study: Study) -> None:
+    """Log the report: its folder, its numbers, its answer.
+
+    Parameters
+    ----------
+    run : StudyRun
+        Of the study.
+    study : Study
+        Whose report has been written.
+    """
+    folder = paths.report(study)
+    verdict = read_json(folder / "summary.json")["verdict"]
+    # apart from the numbers of cells, whose charts they would join
+    numbers: Record = read_json(folder / "metrics.json")
+    run.log_metrics(
+        {f"study/{name}": value for name, value in numbers.items() if value is not None}
+    )
+    run.log_tags(
+        {
+            "answer": verdict["answer"],
+            "confidence": verdict["confidence"],
+            "mlflow.note.content": (
+                f"**{verdict['answer']}**, confidence {verdict['confidence']}. "
+                f"{verdict['paragraph']}\n\nThe report: *Artifacts*, `report/report.html`."
+            ),
+        }
+    )
+    run.log_folder(folder, "report")
