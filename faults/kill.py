@@ -123,13 +123,17 @@ STAGES = {
 AFTER = ("keep", "restore", "upload", "switch --only")
 FIRST = [name for name, each in STAGES.items() if len(each.commands) == 1 and name not in AFTER]
 REPRO = ("dvc", "repro")
+LAUNCH = (
+    *("mlflow", "run", ".", "--env-manager=local"),
+    *("-P", f"source={CELL[0]}", "-P", f"seed={CELL[1]}", "-P", f"variant={CELL[2]}"),
+)
 COMMANDS = {
     "dvc repro": Attempt("nothing", (REPRO,)),
     "dvc repro, from the questions on": Attempt("based", (REPRO,)),
     "dvc repro, from the training on": Attempt("contrasted", (REPRO,)),
     "dvc repro, from the analysis on": Attempt("evaluated", (REPRO,)),
-    "mlflow run": Attempt("based", (stage("cell", *CELL),)),
-    "mlflow run, from the training on": Attempt("contrasted", (stage("cell", *CELL),)),
+    "mlflow run": Attempt("based", (LAUNCH,)),
+    "mlflow run, from the training on": Attempt("contrasted", (LAUNCH,)),
     "switch": Attempt("based and edited", (stage("switch", "other"),)),
 }
 # the stages that DVC is asked for until a state is there, in this order
