@@ -198,7 +198,7 @@ def _bounds(of: dict[str, Any]) -> str:
         if key in of and of[key] < 2**31 - 1  # which stands for none
     ]
     if "pattern" in of:
-        told.append(f"like `{_cell(of['pattern'])}`")
+        told.append(f"like `{of['pattern']}`")
     return f" {', '.join(told)}" if told else ""
 
 
