@@ -120,14 +120,20 @@ STAGES = {
     ),
     "two workers, one cell: evaluate": Attempt("done", of_cells("evaluate", CELL, CELL), _SCORED),
 }
+AFTER = ("keep", "restore", "upload", "switch --only")
+FIRST = [name for name, each in STAGES.items() if len(each.commands) == 1 and name not in AFTER]
 REPRO = ("dvc", "repro")
+LAUNCH = (
+    *("mlflow", "run", ".", "--env-manager=local"),
+    *("-P", f"source={CELL[0]}", "-P", f"seed={CELL[1]}", "-P", f"variant={CELL[2]}"),
+)
 COMMANDS = {
     "dvc repro": Attempt("nothing", (REPRO,)),
     "dvc repro, from the questions on": Attempt("based", (REPRO,)),
     "dvc repro, from the training on": Attempt("contrasted", (REPRO,)),
     "dvc repro, from the analysis on": Attempt("evaluated", (REPRO,)),
-    "mlflow run": Attempt("based", (stage("cell", *CELL),)),
-    "mlflow run, from the training on": Attempt("contrasted", (stage("cell", *CELL),)),
+    "mlflow run": Attempt("based", (LAUNCH,)),
+    "mlflow run, from the training on": Attempt("contrasted", (LAUNCH,)),
     "switch": Attempt("based and edited", (stage("switch", "other"),)),
 }
 # the stages that DVC is asked for until a state is there, in this order
@@ -153,14 +159,21 @@ class Campaign:
         self.steps: dict[str, int] = {}
         self.save("nothing")
 
-    def compute(self) -> None:
-        """Compute the study without DVC; keep the states that stages begin from."""
+    def compute(self, names: Sequence[str]) -> None:
+        """Compute the study without DVC; keep the states that stages begin from.
+
+        Parameters
+        ----------
+        names : sequence of str
+            What will be hurt: of stages alone, the study is computed up to the last one.
+        """
         (self.project / "data").symlink_to("catalog")
-        for name in STAGES:
-            if name in ("restore", "upload", "keep") or "switch" in name or "worker" in name:
-                continue
+        for number, name in enumerate(FIRST):
             for words in STAGES[name].commands:
                 self.must(words)
+            if set(names) <= set(FIRST[: number + 1]):
+                self.save("done")
+                return
         self.must(stage("keep"))
         self.save("done")
         for name in ("contrast", "train", "evaluate"):
@@ -416,7 +429,7 @@ def _rounds(
     """Hurt everything a few times, in rounds, until each has had its moments."""
     attempts = {name: each for name, each in (STAGES | COMMANDS).items() if name in given.only}
     if STAGES.keys() & attempts.keys():
-        campaign.compute()
+        campaign.compute([name for name in attempts if name in STAGES])
     if COMMANDS.keys() & attempts.keys():
         campaign.compute_with_dvc()
     earlier = content["seconds"]
