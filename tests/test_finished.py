@@ -88,7 +88,7 @@ def test_an_analysis_that_is_there_is_not_made_again_unless_a_score_changed(tmp_
     finished.note_finished(
         study, CELL, folder, finished.made_of(study, analyse.inputs(study, CELL))
     )
-    monkeypatch.setattr(analyse, "log_analysis", lambda *_: None)
+    monkeypatch.setattr(analyse, "log", lambda *_: None)
     analyse.main(CELL)
     assert len(made) == 1
     scores = next(paths.scores(study, CELL).glob("*.parquet"))
