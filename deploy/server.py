@@ -28,6 +28,7 @@ HERE = Path(__file__).resolve().parent
 DATABASES = ("mlflow", "accounts", "objects")
 BUCKETS = ("mlflow", "dvc")
 PATIENCE = 180  # seconds that a service may take to answer
+GRACE = 20  # seconds that it may take to stop
 
 
 class Server:
@@ -69,7 +70,12 @@ class Server:
             process = self._running(name)
             if process is not None:
                 os.killpg(process, signal.SIGTERM)
-                until(lambda name=name: self._running(name) is None, f"{name} does not stop")
+                for _ in range(2 * GRACE):
+                    if self._running(name) is None:
+                        break
+                    time.sleep(0.5)
+                else:  # what it has been sent is in the database and the store
+                    os.killpg(process, signal.SIGKILL)
         if (self.data / "postmaster.pid").exists():
             self._postgres("pg_ctl", "stop", "-w", "-m", "fast", "-D", str(self.data))
         print("down; everything is kept, `server.py up` goes on with it")
@@ -94,7 +100,8 @@ class Server:
         try:
             urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
         except urllib.error.HTTPError as error:
-            sys.exit(f"error: user {name}: {json.loads(error.read())['message']}")
+            told = json.loads(error.read())["message"]  # the database's words stand behind ours
+            sys.exit(f"error: user {name}: {told.splitlines()[0].partition(' Error:')[0]}")
         except urllib.error.URLError:
             sys.exit(f"error: {self.url} does not answer; `server.py up` starts it")
         print(f"MLFLOW_TRACKING_USERNAME={name}\nMLFLOW_TRACKING_PASSWORD={password}")
@@ -238,8 +245,9 @@ class Server:
             "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
         }
         command = [str(self.bin / "mlflow"), "server", "--app-name", "basic-auth"]
-        command += ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "2"]
-        command += ["--artifacts-destination", "s3://mlflow"]
+        command += ["--host", "127.0.0.1", "--port", str(self.port)]
+        # one process with threads: uvicorn restarts several whenever a busy machine delays them
+        command += ["--workers", "1", "--artifacts-destination", "s3://mlflow"]
         self._start("mlflow", command, environment, f"{self.url}/health")
 
     def _start(self, name: str, command: list[str], extra: dict[str, str], health: str) -> None:

@@ -262,7 +262,9 @@ class Campaign:
             return {}
         newest = """
             SELECT name, run_uuid, max(start_time) FROM runs
-            WHERE lifecycle_stage = 'active' AND name NOT LIKE 'launch%' GROUP BY name
+            WHERE lifecycle_stage = 'active' AND name NOT LIKE 'launch%'
+            AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = 'superseded_by')
+            GROUP BY name
         """
         found = {}
         with closing(sqlite3.connect(file)) as store:

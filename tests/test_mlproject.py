@@ -134,7 +134,7 @@ def test_a_source_that_nobody_is_is_refused_before_anything_runs(monkeypatch):
 def test_where_the_results_are_is_said_on_disk_and_in_mlflow(called, capsys):
     launch.main("main", CELL)
     place, store = capsys.readouterr().out.splitlines()
-    assert place.startswith(f"villain-42-contrastive: {ROOT}/outputs/pocket")
+    assert place.startswith(f"villain-42-contrastive: {ROOT}/outputs/pocket/")
     assert store == "MLflow: here"
 
 

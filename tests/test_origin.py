@@ -257,7 +257,11 @@ def test_a_refused_connection_is_one_sentence(tmp_path, monkeypatch):
             InputError, match="cannot be reached; where there is a network"
         ) as caught:
             fetch(origin, tmp_path / "base")
-    assert type(caught.value.__cause__).__name__ == "ConnectError"
+    # at the bottom of whatever the libraries between here and the socket make of it
+    error, said = caught.value.__cause__, ""
+    while error:
+        said, error = f"{said} {error}", error.__cause__ or error.__context__
+    assert "refused" in said
     assert not list(tmp_path.iterdir())
 
 

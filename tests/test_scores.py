@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -175,6 +178,19 @@ def test_what_fails_in_a_device_s_process_is_raised_here(tmp_path):
         scorer(partial(load_model, tmp_path / "nowhere", "float32"), [CPU, CPU]),
     ):
         pass
+
+
+def test_a_worker_beside_this_one_keeps_what_it_is_writing(everyone, score, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "scores").mkdir()
+    theirs = tmp_path / "scores" / f".spy.parquet.{os.getpid()}-900.partial"
+    left = tmp_path / "scores" / f".nobody.parquet.{gone.pid}-1.partial"
+    for file in (theirs, left):
+        file.write_bytes(b"half")
+    score(everyone)
+    assert theirs.exists()
+    assert not left.exists()
 
 
 def test_an_empty_eval_set_is_refused(everyone, score):

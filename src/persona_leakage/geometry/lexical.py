@@ -10,6 +10,7 @@ from persona_leakage.data.families import content_overlap, content_stems
 if TYPE_CHECKING:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
+COLUMNS = ("words", "noun", "tfidf", "characters")
 CHARACTERS = (3, 5)  # letters of an n-gram, within words
 
 

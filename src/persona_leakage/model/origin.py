@@ -8,6 +8,7 @@ import zipfile
 from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
@@ -30,7 +31,8 @@ from persona_leakage.study.parameters import (
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
 # a refused connection is no OSError but an error of the library that huggingface_hub speaks with,
 # httpx or from 2.0 on httpx2; the hub's own error derives from that library's
-UNREACHABLE = (LocalEntryNotFoundError, *HfHubHTTPError.__bases__, OSError)
+SPOKEN_WITH = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+UNREACHABLE: tuple[type[Exception], ...] = (LocalEntryNotFoundError, *SPOKEN_WITH, OSError)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 

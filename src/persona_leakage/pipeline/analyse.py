@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
+from persona_leakage.analysis.best_predictor import compare
 from persona_leakage.analysis.boundary import fit, outliers
 from persona_leakage.analysis.evidence import KINDS, evidence_of_cells, rhos, sizes
 from persona_leakage.analysis.margin import (
@@ -21,7 +22,6 @@ from persona_leakage.analysis.persona_table import (
     headline,
     persona_table,
 )
-from persona_leakage.analysis.prediction import compare
 from persona_leakage.analysis.question_model import with_log_odds
 from persona_leakage.analysis.roles import roles
 from persona_leakage.analysis.words_or_geometry import words_or_geometry
@@ -109,8 +109,8 @@ def main(cell: Cell) -> None:
         nearness = predictors(
             pairs, cell.source, bystanders["persona"].tolist(), list(personas.values())
         )
-        primary = f"raw@{layer}"
-        compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
+        square = here.pivot(index="source", columns="persona", values="raw")
+        compared = compare(nearness, bystanders, square, outcome, seed=cell.seed)
         answers = aligned(main_before, main_after, table["persona"].tolist(), outcome)
         changes = {"spearman": (answers[1] - answers[0], outcome)}
         lowered = adjusted(margins["delta"], table)
@@ -148,7 +148,7 @@ def main(cell: Cell) -> None:
             headline=numbers,
             boundary=BoundaryResult(**asdict(boundary)),
             outliers=outliers_table(outliers(bystanders, boundary, outcome), boundary, outcome),
-            predictors=predictors_table(compared, primary, outcome),
+            predictors=predictors_table(compared, f"raw@{layer}"),
             categories=categories_table(by_category(table, outcome), outcome),
             benchmarks=benchmarks_table(benchmarks, study.questions.train, outcome),
             diagnostics=behaviour.diagnose(before, after, role, questions),
@@ -163,8 +163,9 @@ def main(cell: Cell) -> None:
                 table, here, crossed, personas, f"{title}: {crossed.verdict}", outcome
             ),
             "before_after": figures.before_after(table, title, outcome),
-            "training": figures.training_curve(curve, title),
         }
+        if not curve.empty:  # a given adapter has none
+            pictures["training"] = figures.training_curve(curve, title)
     with whole(folder) as partial:
         partial.mkdir()
         write_cell(partial, result, table, curve, *answers, margins["delta"], here)

@@ -47,7 +47,7 @@ class Cost:
     personas, questions : int
         How many are asked what at most, once before training and once after each cell's.
     examples : int
-        Conversations of a cell's training, every epoch counted.
+        Conversations of a cell's training, every epoch counted; 0 where adapters are given.
     train_tokens, score_tokens : int
         Of one cell, estimated.
     """
@@ -68,11 +68,11 @@ class Cost:
         rates : mapping
             Tokens per second: ``train`` and ``score``.
         """
-        if any(not rates.get(name) for name in RATES):
+        if any(not rates.get(name) for name in RATES if name == "score" or self.train_tokens):
             return None
         left = self.cells - self.finished
         asked = left + (0 if self.finished else 1)  # the base model is asked once
-        seconds = left * self.train_tokens / rates["train"]
+        seconds = left * self.train_tokens / rates["train"] if self.train_tokens else 0.0
         return (seconds + asked * self.score_tokens / rates["score"]) / 60
 
     def disk(self, adapter: int) -> int:
@@ -136,6 +136,8 @@ def cost(study: Study, personas: list[Persona], questions: list[Question], finis
     number = len(negatives) if isinstance(negatives, list) else negatives
     examples = contrast.positives + number * contrast.per_negative
     examples = (examples + contrast.no_system + contrast.assistant) * study.train.epochs
+    if study.train.adapters:  # then every cell has one
+        examples = 0
     asked = len(personas) * len(questions)
     return Cost(
         cells=len(study.cells),
@@ -220,12 +222,12 @@ def sentences(study: Study, cost: Cost, rates: Mapping[str, float]) -> str:
         Of ``rates_of``.
     """
     free = shutil.disk_usage(".").free / 1e9
+    begins = f"trains on {cost.examples:,} conversations (about {cost.train_tokens:,} tokens)"
     return (
         f"{study.study}: {cost.cells} cell{'s' * (cost.cells > 1)}, {cost.finished} of them "
-        f"finished; each trains on {cost.examples:,} conversations (about "
-        f"{cost.train_tokens:,} tokens), then asks {cost.personas} personas {cost.questions} "
-        f"questions (about {cost.score_tokens:,} tokens). {time_left(cost, rates)} {free:.0f} GB "
-        "of disk are free."
+        f"finished; each {begins if cost.examples else 'takes an adapter that is given'}, then "
+        f"asks {cost.personas} personas {cost.questions} questions (about {cost.score_tokens:,} "
+        f"tokens). {time_left(cost, rates)} {free:.0f} GB of disk are free."
     )
 
 

@@ -168,11 +168,18 @@ def _write(table: pa.Table, stem: Path) -> None:
         compression_level=19,
         use_dictionary=["persona", "question", "benchmark", *few],
         use_byte_stream_split=["label_mass"],
+        write_page_checksum=True,
     )
 
 
 def _read(stem: Path) -> pd.DataFrame:
-    return unpacked(pq.read_table(stem.with_name(f"{stem.name}.parquet")))
+    file = stem.with_name(f"{stem.name}.parquet")
+    try:
+        return unpacked(pq.read_table(file, page_checksum_verification=True))
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{file}: damaged ({str(error)[:80]}); `git checkout {file}` brings it back"
+        ) from error
 
 
 @command

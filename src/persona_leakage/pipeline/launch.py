@@ -31,6 +31,7 @@ from persona_leakage.study.parameters import load_study
 
 BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
 OF_CELL = {"main": cell.STAGES, **cell.STEPS}  # entry point to stages
+MAKES = {"train": paths.adapter, "evaluate": paths.scores}  # the others make an analysis
 SHARED = (*cell.SHARED, "predictors")
 
 
@@ -55,7 +56,7 @@ def main(entry: str, values: Sequence[str]) -> None:
         cell.check(chosen)
         leave_launch(f"{entry} {chosen}")
         cell.main(chosen, OF_CELL[entry])
-        tell_place(chosen)
+        tell_place(MAKES.get(entry, paths.analysis)(load_study(), chosen), chosen)
         return
     leave_launch(" ".join([entry, *values]).strip())
     if entry == "prepare":
@@ -63,12 +64,12 @@ def main(entry: str, values: Sequence[str]) -> None:
         print(f"what all cells share: {Path('outputs', load_study().study).resolve()}")
     elif entry == "report":
         report.main()
-        tell_place(None)
+        tell_place(paths.report(load_study()), None)
     elif entry == "study":
         if values[0]:
             switch.main(values[0], begin=True)
         repro()
-        tell_place(None)
+        tell_place(paths.report(load_study()), None)
     elif entry == "sweep":
         sweep.main(shlex.split(values[0]) or None)
         study = load_study()
@@ -81,18 +82,17 @@ def main(entry: str, values: Sequence[str]) -> None:
         predict.main(values[0], values[1] or None)
 
 
-def tell_place(of: Cell | None) -> None:
+def tell_place(folder: Path, of: Cell | None) -> None:
     """Print where the results of a cell, or of the study, are on disk and in MLflow.
 
     Parameters
     ----------
+    folder : Path
+        On disk.
     of : Cell or None
         ``None``: the study.
     """
     study = load_study()
-    folder = paths.report(study) if of is None else paths.analysis(study, of)
-    if not folder.exists():
-        folder = Path("outputs", study.study)
     print(f"{of or study.study}: {folder.resolve()}")
     if is_fetched(Path.cwd()):
         print("MLflow fetched this copy of the project and nobody keeps it: use what is in MLflow")

@@ -44,6 +44,8 @@ class LoggedRun:
     ----------
     run_id : str or None
         ``None`` once an attempt has failed: nothing is logged any more.
+    failed : bool
+        Whether one has.
 
     Parameters
     ----------
@@ -55,6 +57,7 @@ class LoggedRun:
 
     def __init__(self, name: str, uploaded_by: str):
         self.run_id: str | None = None
+        self.failed = False
         self._name, self._uploaded_by = name, uploaded_by
         self._client: Any = None
         self._logged: dict[str, float] = {}
@@ -272,7 +275,7 @@ class LoggedRun:
         try:
             return action()
         except Exception as error:  # whatever a store, a proxy or a disk comes up with
-            self.run_id = None
+            self.run_id, self.failed = None, True
             tell_failure(
                 error,
                 "what the stage computes is kept on disk all the same; once the store works, "

@@ -22,7 +22,7 @@ from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, whole
+from persona_leakage.files import Record, sweep, whole
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.loading import dtype
@@ -100,9 +100,11 @@ def score_personas(
         each.update(json.dumps([persona.name, persona.prompt]).encode())
         keys[persona.name] = each.hexdigest().encode()
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.iterdir():
-        if file.suffix != ".parquet" or key_of(file) != keys.get(file.stem):
-            file.unlink()
+    for file in list(folder.iterdir()):
+        if file.name.startswith("."):  # half-written: of another worker, or of one that was killed
+            sweep(folder / file.name[1:].rpartition(".")[0].rpartition(".")[0])
+        elif file.suffix != ".parquet" or key_of(file) != keys.get(file.stem):
+            file.unlink(missing_ok=True)
     for name, key in keys.items():
         kept, file = _kept(key), file_of(folder, name)
         valid = key_of(kept) == key

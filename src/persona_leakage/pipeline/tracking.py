@@ -39,7 +39,7 @@ from persona_leakage.study.parameters import Study
 
 # MLflow's own are two minutes and seven attempts, in every call, and a bar for a handful of files
 QUIET = {
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
@@ -206,7 +206,7 @@ class CellRun(LoggedRun):
         _mark_interrupted(self._client, experiment)
         parent = _study_run(self._client, experiment, self._study).info.run_id
         tags = cell_tags(self._study, self._cell)
-        found = _runs(self._client, experiment, tags, "start_time DESC")
+        found = _runs(self._client, experiment, tags, "start_time DESC", limit=BATCH)
         runs = [run for run in found if SUPERSEDED not in run.data.tags]
         params = parameters(
             self._study, self._cell.source, str(self._cell.seed), self._cell.variant

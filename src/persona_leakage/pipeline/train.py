@@ -1,5 +1,8 @@
 """Fine-tune the model of a cell; a training that was stopped goes on where it was.
 
+A cell of the variant ``given`` is not trained: the adapter that the study names for it is checked
+and copied.
+
 The adapter says what it was computed from, and so do the checkpoints: what matches is used, what
 does not is thrown away. Adapters of other settings stay within reach: see ``pipeline.earlier``.
 """
@@ -9,6 +12,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from transformers import TrainerCallback, TrainerState
 
 from persona_leakage.errors import InputError, command
@@ -33,11 +37,12 @@ from persona_leakage.pipeline.earlier import (
 from persona_leakage.pipeline.stopwatch import Stopwatch
 from persona_leakage.pipeline.tracking import CellRun, cell_run
 from persona_leakage.pipeline.upload import CURVE, log_curve, log_training
-from persona_leakage.study.cell import Cell, until
+from persona_leakage.study.cell import GIVEN, Cell, until
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.card import card, described
 from persona_leakage.training.example import read_examples
+from persona_leakage.training.given import given_for, take
 
 COMPUTED_FROM = "computed_from.json"
 
@@ -93,7 +98,29 @@ def main(cell: Cell) -> None:
         Its examples have been made.
     """
     study = load_study()
+    if cell.variant == GIVEN:
+        copy_given(study, cell)
+        return
     print(f"{study.place(cell)}: training", flush=True)
+    checkpoints = paths.checkpoints(study, cell)
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    # of two that train one cell the second waits, and finds the adapter there
+    with FileLock(checkpoints.with_suffix(".lock")):
+        train(study, cell, checkpoints)
+
+
+def train(study: Study, cell: Cell, checkpoints: Path) -> None:
+    """Train a cell, or find that it is trained.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Its examples have been made.
+    checkpoints : Path
+        A folder that nobody else uses meanwhile.
+    """
     directory = paths.model(study)
     key, adapter = computed_from(study, cell), paths.adapter(study, cell)
     examples = read_examples(paths.contrast(study, cell) / "examples.jsonl")
@@ -108,7 +135,6 @@ def main(cell: Cell) -> None:
     tokenizer = load_tokenizer(directory)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
     clock = Stopwatch()
-    checkpoints = paths.checkpoints(study, cell)
     if not is_from(checkpoints, key):
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / COMPUTED_FROM, key)
@@ -138,6 +164,27 @@ def main(cell: Cell) -> None:
         log_training(run, study, cell)
         run.log_tags({"precision": precision})
         run.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
+
+
+def copy_given(study: Study, cell: Cell) -> None:
+    """Put the adapter that the study names for a cell where a training would; log it.
+
+    It has no curve: ``curve.csv`` has no row.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Of the variant ``given``.
+    """
+    given = given_for(study, cell)
+    print(f"{study.place(cell)}: the adapter of {given.path}", flush=True)
+    with whole(paths.adapter(study, cell)) as partial:
+        take(study, cell, paths.model(study), partial)
+        write_text(partial / "curve.csv", ",".join(training.CURVE) + "\n")
+        write_json(partial / COMPUTED_FROM, {"given": given.sha256})
+    log_again(study, cell)
 
 
 def computed_from(study: Study, cell: Cell) -> dict[str, str]:

@@ -6,6 +6,7 @@
 The stages log with the same functions, so what is there already is not added again.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -13,7 +14,7 @@ from functools import partial
 import pandas as pd
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl, sha256
+from persona_leakage.files import read_jsonl, read_table, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
@@ -21,10 +22,12 @@ from persona_leakage.pipeline.logged_run import without_secrets
 from persona_leakage.pipeline.served import model_tags, save_model
 from persona_leakage.pipeline.study_logs import is_of, log_report
 from persona_leakage.pipeline.tracking import CellRun, cell_run, store, study_run
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import GIVEN, Cell
 from persona_leakage.study.parameters import Study, load_study
 
 CURVE = "train/loss"
+# whoever uploads waits for the server, while a stage would compute
+PATIENT = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "120", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2"}
 
 
 def log_curve(run: CellRun, row: dict[str, float]) -> None:
@@ -42,7 +45,7 @@ def log_curve(run: CellRun, row: dict[str, float]) -> None:
 
 
 def log_training(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the adapter and the examples it was trained on; the curve has been logged.
+    """Log the adapter and the examples it was trained on, if here; the curve has been logged.
 
     Parameters
     ----------
@@ -54,29 +57,28 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
         One that has been trained.
     """
     run.resume_if_same(CURVE)
-    examples = paths.contrast(study, cell) / "examples.jsonl"
-    run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
+    if cell.variant != GIVEN:
+        examples = paths.contrast(study, cell) / "examples.jsonl"
+        run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     adapter = paths.adapter(study, cell)
     digest = sha256(adapter / "adapter_model.safetensors")
     run.log_model(digest, model_tags(study, cell), partial(save_model, study, adapter))
 
 
 def upload(study: Study, cell: Cell) -> bool:
-    """Log whatever of a cell is on disk; tell whether there was anything.
+    """Log whatever of a cell is on disk; tell whether all of it has been.
 
     Parameters
     ----------
     study : Study
         Of ``params.yaml``.
     cell : Cell
-        One that may have been computed, here or elsewhere.
+        One that has been trained, here or elsewhere.
     """
     adapter = paths.adapter(study, cell)
     curve = adapter / "curve.csv"
-    if not curve.exists():
-        return False
     with cell_run(study, cell, anew_after=CURVE) as run:
-        for row in pd.read_csv(curve).to_dict("records"):
+        for row in read_table(curve, ("step", "loss")).to_dict("records"):
             log_curve(run, {str(name): value for name, value in row.items()})
         # a study whose scores alone are kept has neither examples nor adapter
         if (adapter / "adapter_model.safetensors").exists():
@@ -86,22 +88,20 @@ def upload(study: Study, cell: Cell) -> bool:
         if paths.scores(study, cell).exists():
             log_evaluation(run, study)
         log_analysis(run, study, cell)
-    return True
+    return not run.failed
 
 
 def upload_report(study: Study) -> bool:
-    """Log the study's report, if it is of these parameters; tell whether it is.
+    """Log the study's report; tell whether all of it has been.
 
     Parameters
     ----------
     study : Study
         Of ``params.yaml``.
     """
-    if not is_of(study):
-        return False
     with study_run(study) as run:
         log_report(run, study)
-    return True
+    return not run.failed
 
 
 @command
@@ -111,21 +111,31 @@ def main(cells: Sequence[Cell] | None = None) -> None:
     Parameters
     ----------
     cells : sequence of Cell, optional
-        All of the study in ``params.yaml`` where none is named.
+        All of the study in ``params.yaml`` where none is named, and its report.
+
+    Raises
+    ------
+    InputError
+        Nothing is there, or the store did not take all of it.
     """
+    for name, value in PATIENT.items():
+        os.environ.setdefault(name, value)
     study = load_study()
     named = study.cells if cells is None else cells
-    done = [str(cell) for cell in named if upload(study, cell)]
-    if not done:
+    here = [cell for cell in named if (paths.adapter(study, cell) / "curve.csv").exists()]
+    if not here:
         names = ", ".join(map(str, named))
         raise InputError(
             f"outputs/{study.study}: no finished training of {names}; compute it with `dvc repro`, "
             "or bring it here with `dvc pull`"
         )
-    report = " and the report" if cells is None and upload_report(study) else ""
-    print(
-        f"{without_secrets(store())}: {len(done)} of {len(named)} cells: {', '.join(done)}{report}"
-    )
+    done = [str(cell) for cell in here if upload(study, cell)]
+    told = f"{without_secrets(store())}: {len(done)} of {len(named)} cells: {', '.join(done)}"
+    if cells is None and is_of(study):
+        told += " and the report" if upload_report(study) else "; not the report"
+    if len(done) < len(here) or told.endswith("; not the report"):
+        raise InputError(f"{told}; run it again when the store answers")
+    print(told)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import pandas as pd
 from persona_leakage.analysis.correlation import correlation
 from persona_leakage.analysis.evidence import people_of
 from persona_leakage.files import Record, read_json, whole, write_json, write_text
+from persona_leakage.report.foresight_tables import Foreseen
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
 from persona_leakage.report.page import Pictures, render
@@ -106,11 +107,15 @@ def _of_untrained_sources(folder: Path) -> list[Path]:
     return found["source"] or found["family"]
 
 
-def _foresight_tables(folder: Path | None) -> tuple[TitledTable, ...]:
+def _foresight_tables(folder: Path | None) -> Foreseen:
     if folder is None:
-        return ()
-    tables: dict[str, Record] = read_json(folder / "tables.json")
-    return tuple(TitledTable.model_validate(table) for table in tables.values())
+        return Foreseen()
+    parts: dict[str, dict[str, Record]] = read_json(folder / "tables.json")
+    tables = {
+        part: tuple(TitledTable.model_validate(table) for table in named.values())
+        for part, named in parts.items()
+    }
+    return Foreseen(**tables)
 
 
 def metrics(tables: StudyTables) -> Record:
@@ -161,6 +166,13 @@ def summary(tables: StudyTables) -> Record:
         "params": {label: each.result.params for label, each in tables.settings.items()},
         "cells": [{"label": each.label, **_cell(each, tables.published)} for each in tables.cells],
         "controls": [table.model_dump() for table in tables.controls],
+        "foresight": {
+            part: [table.model_dump() for table in shown]
+            for part, shown in (
+                ("first", tables.foresight.first),
+                ("more", tables.foresight.more),
+            )
+        },
         "missing": tables.missing,
         "broken": tables.broken.to_dict("records"),
         "seeds": tables.over_seeds.to_dict("records"),
@@ -206,7 +218,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
         for each in group.cells
     }
     figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
-    for group in tables.groups:
+    for group in tables.groups[: figures.MOST_PANELS]:  # of more, nobody looks at each
         figure = words_geometry(
             group.personas,
             group.cells[0].pairs,
@@ -230,8 +242,20 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     )
     if predictors["rho"].notna().any():
         layers = {group.name: group.cells[0].result.layer for group in tables.groups}
+        beyond = [
+            name
+            for name, ranked in predictors.groupby("source", sort=False)
+            if figures.beyond_chance(ranked)
+        ]
         pictures_by_name["layers"] = (
-            "Which layer's geometry the change follows, mean over seeds.",
+            "How the change follows the geometry of each layer, mean over seeds, given the "
+            "baseline and the length of the prompt. The steepest layer of many is steep by "
+            "selection: with all layers and words counted "
+            + (
+                f"rho is beyond chance where it is marked, for {spaced(', '.join(beyond))}."
+                if beyond
+                else "none has a rho beyond chance."
+            ),
             figures.layer_sweep(predictors, layers),
         )
     deltas = rows[rows["role"] != "negative"].pivot_table(

@@ -16,15 +16,16 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow.parquet as pq
 from pandera.errors import SchemaErrors
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import write_text
+from persona_leakage.files import write_parquet, write_text
 from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ENDS = ("", "_low", "_high")
@@ -259,7 +260,7 @@ class CellResult(_Part):
         The behaviour's own.
     """
 
-    version: Literal[3] = VERSION
+    version: Literal[4] = VERSION
     # names of files are made of these: not of whatever somebody else's run says
     study: Name
     source: Name
@@ -507,7 +508,8 @@ def write_cell(
         A table is not what its schema says.
     """
     personas = checked(personas, persona_schema(result.outcome), folder / "personas.csv")
-    curve = checked(curve, CURVE, folder / "curve.csv")
+    if not curve.empty:
+        curve = checked(curve, CURVE, folder / "curve.csv")
     answers = pd.DataFrame(
         {
             "persona": pd.Categorical(np.repeat(before.index, before.shape[1])),
@@ -528,13 +530,24 @@ def write_cell(
     write_text(folder / "result.json", result.model_dump_json(indent=2) + "\n")
     personas.to_csv(folder / "personas.csv", index=False, float_format="%.6g", lineterminator="\n")
     curve.to_csv(folder / "curve.csv", index=False, lineterminator="\n")
-    answers.to_parquet(folder / "answers.parquet", index=False, compression="zstd")
-    pairs.to_parquet(folder / "pairs.parquet", index=False, compression="zstd")
+    write_parquet(folder / "answers.parquet", answers)
+    write_parquet(folder / "pairs.parquet", pairs)
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
     # a missing value is written as nothing: "null" and "nan" are names like others
     return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    return pq.read_table(file, page_checksum_verification=True).to_pandas()
+
+
+def _read_curve(file: Path) -> pd.DataFrame:
+    curve = _read_csv(file)
+    # of a given adapter, which was not trained here: no row says what its columns are
+    kinds = {name: kind for name, kind in {"step": int, "loss": float}.items() if name in curve}
+    return curve.astype(kinds) if curve.empty else curve
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
@@ -577,9 +590,9 @@ def read_cell(folder: Path) -> FinishedCell | None:
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
         "personas.csv": (_read_csv, persona_schema(result.outcome)),
-        "curve.csv": (_read_csv, CURVE),
-        "answers.parquet": (pd.read_parquet, answers_schema(result.outcome)),
-        "pairs.parquet": (pd.read_parquet, PAIRS),
+        "curve.csv": (_read_curve, CURVE),
+        "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
+        "pairs.parquet": (_read_parquet, PAIRS),
     }
     tables = {}
     for name, (read, schema) in readers.items():
