@@ -30,7 +30,7 @@ from persona_leakage.pipeline import (
     train,
 )
 from persona_leakage.pipeline.cost import cost
-from persona_leakage.pipeline.scores import read_scores
+from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.report.write import ACCURACY
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study

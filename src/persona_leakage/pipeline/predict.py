@@ -22,7 +22,7 @@ from persona_leakage.data.catalog import Persona, load_neutral, load_personas
 from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import InputError, brief, command
-from persona_leakage.files import Record, read_as, read_json, write_json
+from persona_leakage.files import Record, read_as, read_json, write_json, write_text
 from persona_leakage.geometry.centroids import centroids
 from persona_leakage.geometry.cosines import Measured, toward
 from persona_leakage.model.loading import context, load_model, load_tokenizer
@@ -76,8 +76,8 @@ def main(source: str, text: str | None) -> None:
     table, told = rank(study, cells, taught.name, with_words(wanted, everyone))
     prompts = [everyone[name].prompt for name in table["persona"]]
     stem = paths.foresight(study).parent / "predictions" / slug(taught.name)
-    stem.parent.mkdir(exist_ok=True)
-    table.to_csv(f"{stem}.csv", index=False, float_format="%.4g", lineterminator="\n")
+    text_of_table = table.to_csv(index=False, float_format="%.4g", lineterminator="\n")
+    write_text(stem.with_name(f"{stem.name}.csv"), text_of_table)
     rows = [
         {**row, "prompt": prompt}
         for row, prompt in zip(table.to_dict("records"), prompts, strict=True)
