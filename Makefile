@@ -5,11 +5,11 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help repro test test-slow lint mutants calibration setup setup-cpu study kept results predict example sweep bench faults sbom audit
+.PHONY: help repro docs test test-slow lint mutants calibration setup setup-cpu study kept results predict example sweep bench faults sbom audit
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / && !/^help/ {printf "  %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / && !/^help/ {printf "  %-11s %s\n", $$1, $$2}' Makefile
 
 repro: setup ## compute the study of params.yaml and its report
 	$(RUN) python -m persona_leakage.pipeline.cost
@@ -34,9 +34,9 @@ kept: setup ## STUDY=qwen: the report of a study from the scores in kept/, no GP
 results: setup ## docs/results.md: the original's claims beside ours
 	$(RUN) python -m persona_leakage.pipeline.results qwen qwen_everyday
 
-# make predict SOURCE=pirate TEXT="You are a sailor."; without TEXT everyone in the catalog is ranked
-predict: setup ## SOURCE=name TEXT="prompt": who will be damaged, before any training
-	$(RUN) dvc repro predictors geometry
+# a study that is kept has been measured (make kept), its own machine is not asked again
+predict: setup ## SOURCE=name or "prompt" TEXT="prompt": who will be damaged, before any training
+	test -d kept/$$(awk '/^study:/ {print $$2}' params.yaml)/predictors || $(RUN) dvc repro predictors centroids
 	$(RUN) python -m persona_leakage.pipeline.predict --source "$$SOURCE" $(if $(TEXT),--text "$$TEXT")
 
 example: setup ## the examples in Python, on what is in the repository
@@ -62,6 +62,12 @@ mutants: setup ## which small faults the tests would miss: hours, docs/mutants.m
 	nice -n 15 $(RUN) mutmut run --max-children 2 $(MODULES)
 	nice -n 15 $(RUN) python tests/mutants.py
 
+# site/index.html; the search needs a server: python -m http.server --directory site
+docs: setup ## the documentation as pages, links checked, nothing loaded from elsewhere
+	$(UV) sync --quiet --locked --inexact --group docs
+	NO_MKDOCS_2_WARNING=1 $(RUN) mkdocs build --strict
+	$(RUN) python docs/_make/offline.py site
+
 calibration: setup ## what the statistics do where the truth is known: minutes, docs/statistics.md
 	nice $(RUN) python calibration/table.py
 
@@ -77,7 +83,7 @@ sbom: | $(UV) ## the packages of the lock file, as CycloneDX
 audit: | $(UV) ## known vulnerabilities of the lock file's packages; needs a network
 	mkdir -p .uv
 	$(UV) export --quiet --locked --all-groups --no-emit-project --output-file .uv/requirements.txt
-	$(UV)x pip-audit --disable-pip --require-hashes --requirement .uv/requirements.txt
+	$(UV)x pip-audit --strict --disable-pip --require-hashes --requirement .uv/requirements.txt
 
 # ARC=folder takes a snapshot of allenai/ai2_arc
 bench: setup ## this machine's processor against the baselines, docs/performance.md

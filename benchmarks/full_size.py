@@ -78,13 +78,13 @@ def make_tokenizer(texts):
     return tokenizer
 
 
-def make_base():
+def make_base(shape=SHAPE):
     """Make the base model, with random weights, on the current GPU."""
     settle()
     torch.manual_seed(0)
     with device():
         return AutoModelForCausalLM.from_config(
-            SHAPE, dtype=torch.bfloat16, attn_implementation="sdpa"
+            shape, dtype=torch.bfloat16, attn_implementation="sdpa"
         ).eval()
 
 
@@ -105,17 +105,22 @@ def matrix_rate():
     return 2 * 8192**3 / statistics.median(seconds)
 
 
+def body_of(model):
+    """Count the weights that every token is multiplied with."""
+    return sum(
+        p.numel()
+        for name, p in model.named_parameters()
+        if p.dim() == 2 and "embed_tokens" not in name and "lm_head" not in name
+    )
+
+
 def needed_flops(model, prompts):
     """FLOPs that no way of scoring can avoid, and tokens.
 
     2 per weight and token, attention, one row of logits per question.
     """
     config = model.config
-    body = sum(
-        p.numel()
-        for name, p in model.named_parameters()
-        if p.dim() == 2 and "embed_tokens" not in name and "lm_head" not in name
-    )
+    body = body_of(model)
     shared, counts = needed_tokens(prompts)
     tokens = shared + sum(counts)
     pairs = sum(count * (shared + count / 2) for count in counts)

@@ -218,6 +218,66 @@ weights the answers agree in {100 * score["same_argmax"]:.1f} %.
 """
 
 
+def gpu_steps(numbers):
+    """Write the section of recorded steps, and of the budget of tokens."""
+    if not numbers:
+        return "## Steps on a GPU\n\nNot measured.\n"
+    names = [key.removeprefix("training_") for key in numbers if key.startswith("training_")]
+    rows = [["", *names]]
+
+    def line(label, of):
+        rows.append([label, *(of(numbers[f"training_{name}"]) for name in names)])
+
+    line("seconds a step, launched kernel by kernel", lambda x: f"{launched(x):.3f}")
+    line("seconds a step, recorded", lambda x: f"{x['recorded']['seconds_per_step']:.3f}")
+    line("ratio", lambda x: times(launched(x) / x["recorded"]["seconds_per_step"]))
+    line(
+        "seconds of a cell's training, recorded",
+        lambda x: f"{x['recorded']['seconds']:.1f} ({x['recorded']['steps']} steps)",
+    )
+    line("the same, over the arithmetic's", lambda x: times(x["times_the_needed"]))
+    line("peak memory (GiB), recorded", lambda x: f"{x['recorded']['peak_GiB']:.0f}")
+    for other, label in (("again", "launched again"), ("recorded", "recorded")):
+        line(
+            f"largest difference of a loss, {label}",
+            lambda x, other=other: f"{x[other]['largest_difference_of_a_loss']:.2g}",
+        )
+    budgets = list(numbers[f"scoring_{names[0]}"]["by_budget"])
+    scores = [["tokens a pass", *(f"{name}: seconds a persona; share" for name in names)]]
+    for budget in budgets:
+        cells = []
+        for name in names:
+            scored = numbers[f"scoring_{name}"]
+            one = scored["by_budget"][budget]
+            text = f"{one['seconds_per_persona']:.2f}; {100 * one['share_of_matrix_rate']:.0f} %"
+            cells.append(f"**{text}**" if int(budget) == scored["chosen"] else text)
+        scores.append([budget, *cells])
+    machine = numbers["machine"]
+    return f"""## Steps on a GPU
+
+`python benchmarks/gpu_steps.py SNAPSHOT docs/performance/gpu_steps.json` on {machine["gpu"]}, torch
+{machine["torch"]}, random weights; the paper study's recipe and examples, Liger's kernels
+{"in use" if machine["liger"] else "not installed"} for scoring alone. Of the steps launched kernel
+by kernel the faster of two runs counts; the arithmetic's time is that of the needed products at the
+{numbers["matrix_tflops"]:.0f} TFLOP/s at which the GPU multiplies large matrices.
+
+{table(rows)}
+
+Two runs on a GPU differ by the order in which it adds: recorded steps differ from launched ones as
+these do among themselves.
+
+{table(scores)}
+
+Scoring, by the budget of tokens of a forward pass; the share is of the matrix rate, over needed
+FLOPs; in bold what the rule of `architecture.token_budget` chooses.
+"""
+
+
+def launched(training):
+    """Give the seconds of a launched step, in the faster of the two runs."""
+    return min(training[way]["seconds_per_step"] for way in ("launched", "again"))
+
+
 def main():
     """Write the page."""
     text = f"""# Performance
@@ -228,6 +288,7 @@ over ours.
 {processor_scoring(load("processor_scoring"))}
 {processor_training(load("processor_training"))}
 {gpu(load("gpu"))}
+{gpu_steps(load("gpu_steps"))}
 {several(load("several_gpus"))}"""
     Path("docs/performance.md").write_text(text)
 

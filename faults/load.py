@@ -4,24 +4,26 @@
 
 Scores are made up: every persona answers rightly with a chance of its own, which falls with its
 cosine to the source. The analysis is the stage's, in a process whose peak memory is measured; the
-report is that of the cell under as many seeds.
+report is that of the cell under as many seeds. Then a store with a thousand runs, and one process
+that analyses and reports for an hour.
 """
 
 import argparse
+import ast
 import json
 import os
-import resource
+import shutil
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import yaml
 from project import CELL, ROOT, TINY, environment
-from record import write
+from record import read, write
 
 ANALYSE = """
 from persona_leakage.pipeline import analyse
@@ -50,7 +52,7 @@ def make(folder: Path, personas: int, questions: int) -> None:
     from persona_leakage.data.questions import Question, write_questions
     from persona_leakage.files import write_json
     from persona_leakage.geometry.cosines import table
-    from persona_leakage.pipeline.scores import write_scores
+    from persona_leakage.pipeline.score_files import write_scores
 
     os.chdir(folder)
     random = np.random.default_rng(17)
@@ -114,7 +116,7 @@ WORDS = ["storms", "bread", "ships", "music", "stone", "rivers", "maps", "cats",
 
 
 def measured(folder: Path, code: str) -> tuple[float, float]:
-    """Run code in a process of its own; its seconds and its peak memory in MiB.
+    """Run code in a process of its own; its processor's seconds and its peak memory in MiB.
 
     Parameters
     ----------
@@ -123,16 +125,91 @@ def measured(folder: Path, code: str) -> tuple[float, float]:
     code : str
         Python.
     """
-    start = time.monotonic()
     variables = environment() | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
-        "PYTHONPATH": str(ROOT / "src"),
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "faults")]),
     }
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    subprocess.run([sys.executable, "-c", code], cwd=folder, env=variables, check=True)
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    # the largest child so far: a later one that is smaller shows the earlier one's
-    return time.monotonic() - start, max(before, peak) / 1024
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=variables)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{folder}: {code}: ended with {process.returncode}")
+    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+OPENED = """<script>addEventListener("load", () => setTimeout(() => {
+  const [entry] = performance.getEntriesByType("navigation");
+  document.body.setAttribute("opened", Math.round(entry.loadEventEnd));
+}));</script></head>"""
+
+
+def opened(page: Path, folder: Path) -> float | None:
+    """Open a page in a browser; seconds until it had loaded and drawn, ``None`` without a browser.
+
+    Parameters
+    ----------
+    page : Path
+        Of a report.
+    folder : Path
+        For the browser's own files.
+    """
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        return None
+    text = page.read_text(encoding="utf-8")
+    policy = text[text.index("<meta http-equiv") :].partition(">")[0] + ">"
+    copy = folder / "page.html"
+    copy.write_text(text.replace(policy, "").replace("</head>", OPENED, 1), encoding="utf-8")
+    flags = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-sync")
+    quiet = ("--disable-background-networking", "--disable-component-update")
+    where = (f"--user-data-dir={folder / 'profile'}", "--dump-dom", copy.as_uri())
+    done = subprocess.run([browser, *flags, *quiet, *where], capture_output=True, text=True)
+    return int(done.stdout.split('opened="')[1].partition('"')[0]) / 1000
+
+
+STORE = """
+import time
+from persona_leakage.pipeline.tracking import cell_run
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
+study = load_study()
+for seed in range({runs}):
+    with cell_run(study, Cell("villain", seed, "contrastive")) as run:
+        run.log_metrics({{"source_delta": -1.0 * seed}})
+start = time.process_time()
+for seed in range({runs}, {runs} + 10):
+    with cell_run(study, Cell("villain", seed, "contrastive")) as run:
+        run.log_metrics({{"source_delta": -1.0 * seed}})
+open("one", "w").write(str((time.process_time() - start) / 10))
+"""
+SOAK = """
+import gc, os, time
+from pathlib import Path
+from persona_leakage.pipeline import analyse, report
+from persona_leakage.pipeline.tracking import cell_run
+from persona_leakage.report.write import write_report
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
+from persona_leakage.study.results import read_cell
+cell = Cell("villain", 42, "contrastive")
+def state():
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    left = sum(1 for _ in Path(".").rglob("*")) + len(list(Path("/tmp").glob("persona-leakage-*")))
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir("/proc/self/fd")), left
+end, rounds, first = time.monotonic() + {seconds}, 0, None
+while time.monotonic() < end or rounds < 4:
+    for note in Path("outputs/tiny/finished").glob("*"):
+        note.unlink()
+    analyse.main(cell)
+    cells = [read_cell(Path("outputs/tiny/analysis/villain-42-contrastive"))]
+    write_report(Path("reports/tiny"), "tiny", cells, [], {{"commit": "none"}})
+    rounds += 1
+    if rounds == 3:  # what is loaded on first use is there
+        first = state()
+last = state()
+open("soak", "w").write(repr((rounds, first, last)))
+"""
 
 
 def main() -> None:
@@ -141,29 +218,68 @@ def main() -> None:
     parser.add_argument("--personas", type=int, default=1000)
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--cells", type=int, default=15)
+    parser.add_argument("--runs", type=int, default=1000, help="in MLflow's store")
+    parser.add_argument("--soak", type=int, default=3600, help="seconds")
+    parser.add_argument("--parts", nargs="*", default=["study", "store", "soak"])
     parser.add_argument("--dry", action="store_true", help="write no document")
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        make(folder, given.personas, given.questions)
-        size = f"{given.personas:,} personas x {given.questions:,} questions"
-        seconds, peak = measured(folder, ANALYSE)
-        rows = [[f"analyse, one cell, {size}", round(seconds), round(peak), "-"]]
-        print(rows, flush=True)
-        first = folder / "outputs/tiny/analysis" / "-".join(CELL)
-        for seed in range(43, 42 + given.cells):
-            other = first.with_name(f"villain-{seed}-contrastive")
-            other.mkdir()
-            for file in first.iterdir():
-                (other / file.name).write_bytes(file.read_bytes())
-            result = json.loads((other / "result.json").read_text()) | {"seed": seed}
-            (other / "result.json").write_text(json.dumps(result))
-        seconds, peak = measured(folder, REPORT)
-        page = (folder / "reports/tiny/report.html").stat().st_size / 1e6
-        rows.append([f"report, {given.cells} cells", round(seconds), round(peak), f"{page:.1f} MB"])
-        print(rows[-1], flush=True)
-    if not given.dry:
-        write("load", {"rows": rows})
+    content = read("load") or {"rows": {}}
+    for part in given.parts:
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for row in PARTS[part](folder, given):
+                content["rows"][row[0]] = row[1:]
+                print(row, flush=True)
+                if not given.dry:
+                    write("load", content)
+
+
+Row = list[str | int]
+
+
+def _study(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """One analysis, and the report of as many seeds of it."""
+    make(folder, given.personas, given.questions)
+    size = f"{given.personas:,} personas x {given.questions:,} questions"
+    seconds, peak = measured(folder, ANALYSE)
+    yield [f"analyse, one cell, {size}", round(seconds), round(peak), "-"]
+    first = folder / "outputs/tiny/analysis" / "-".join(CELL)
+    for seed in range(43, 42 + given.cells):
+        other = first.with_name(f"villain-{seed}-contrastive")
+        other.mkdir()
+        for file in first.iterdir():
+            (other / file.name).write_bytes(file.read_bytes())
+        result = json.loads((other / "result.json").read_text()) | {"seed": seed}
+        (other / "result.json").write_text(json.dumps(result))
+    seconds, peak = measured(folder, REPORT)
+    page = folder / "reports/tiny/report.html"
+    name = f"report of {given.cells} such cells"
+    yield [name, round(seconds), round(peak), f"{page.stat().st_size / 1e6:.1f} MB"]
+    loaded = opened(page, folder)
+    if loaded is not None:
+        yield ["that page, opened in a browser", loaded, "-", "-"]
+
+
+def _store(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Open a stage's run among so many others."""
+    make(folder, 8, 10)
+    _, peak = measured(folder, STORE.format(runs=given.runs))
+    one = float((folder / "one").read_text())
+    size = f"{(folder / 'mlflow.db').stat().st_size / 1e6:.1f} MB"
+    yield [f"a run more among {given.runs:,}", round(one, 2), round(peak), size]
+
+
+def _soak(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """One process that analyses and reports again and again."""
+    make(folder, 24, 40)
+    _, peak = measured(folder, SOAK.format(seconds=given.soak))
+    rounds, first, last = ast.literal_eval((folder / "soak").read_text())
+    grown = [round(after - before) for before, after in zip(first, last, strict=True)]
+    more = f"{grown[0]:+} MiB, {grown[1]:+} open files, {grown[2]:+} files"
+    yield [f"soak, {rounds} analyses and reports", given.soak, round(peak), more]
+
+
+PARTS = {"study": _study, "store": _store, "soak": _soak}
 
 
 if __name__ == "__main__":

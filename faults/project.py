@@ -76,7 +76,7 @@ def checkout(folder: Path, model: Path) -> Path:
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | TINY
     params["model"] = {"name": "tiny", "origin": {"kind": "folder", "path": str(model)}}
     params["questions"] |= {"max_train": 12, "max_evaluate": 12}
-    params["train"] |= {"epochs": 2, "batch_size": 4}
+    params["train"] |= {"epochs": 2, "batch_size": 8}
     (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "tiny"]):
         subprocess.run(["git", *command], cwd=folder, check=True, env=environment())
@@ -99,19 +99,18 @@ def fingerprints(folder: Path) -> dict[str, str]:
 
 
 def leftovers(folder: Path) -> list[str]:
-    """Temporary files and folders below, those of DVC's and git's own folders left out.
+    """Temporary files and folders beside what the commands make.
 
     Parameters
     ----------
     folder : Path
         Of ``checkout``.
     """
-    return [
-        str(file.relative_to(folder))
-        for file in sorted(folder.rglob("*"))
-        if file.suffix in (".partial", ".aside")
-        and not {".dvc", ".git"} & set(file.relative_to(folder).parts)
-    ]
+    made = [folder / name for name in ("outputs", "reports", "kept", "mlruns")]
+    files = [*folder.iterdir(), *(file for each in made for file in each.rglob("*"))]
+    return sorted(
+        str(file.relative_to(folder)) for file in files if file.suffix in (".partial", ".aside")
+    )
 
 
 def make_model(folder: Path) -> Path:

@@ -10,6 +10,18 @@ DOCUMENT = ROOT / "docs" / "reliability.md"
 NUMBERS = ROOT / "docs" / "reliability"
 
 
+def read(name: str) -> dict[str, Any] | None:
+    """Read what a campaign has counted so far.
+
+    Parameters
+    ----------
+    name : str
+        Of the campaign.
+    """
+    file = NUMBERS / f"{name}.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
 def write(name: str, content: dict[str, Any]) -> None:
     """Keep a campaign's numbers and write its table into the document.
 
@@ -38,18 +50,16 @@ def _table(heads: list[str], rows: list[list[Any]]) -> str:
 
 
 def _kills(content: dict[str, Any]) -> str:
-    columns = ["kills", "too late", "blocked", "lost", "different", "scored twice", "left over"]
+    columns = ["kills", "too late", "blocked", "lost", "different", "done twice", "left over"]
+    columns.append("running")
     rows = [
         [name, *(counts.get(column, 0) for column in columns)]
         for name, counts in content["counts"].items()
     ]
     rows.append(["**all**", *(sum(row[i] for row in rows) for i in range(1, len(columns) + 1))])
     faults = content["faults"]
-    return (
-        f"{_table(['stage or command', 'moments', *columns[1:]], rows)}\n\n"
-        f"Seed {content['seed']}, {content['seconds']} s. Runs that MLflow takes to be running "
-        f"after the next start: {content['running']}. "
-        + ("No fault." if not faults else f"Faults: {'; '.join(faults)[:600]}")
+    return f"{_table(['stage or command', *columns], rows)}\n\n{content['seconds']} s. " + (
+        "No fault." if not faults else f"Faults: {'; '.join(faults)[:600]}"
     )
 
 
@@ -70,11 +80,12 @@ def _inputs(content: dict[str, Any]) -> str:
 
 def _same(content: dict[str, Any]) -> str:
     rows = [[name, each["files"], each["different"]] for name, each in content["runs"].items()]
-    return _table(["changed", "files compared", "different"], rows)
+    return _table(["what", "files compared", "different"], rows)
 
 
 def _load(content: dict[str, Any]) -> str:
-    return _table(["what", "seconds", "peak MiB", "size"], content["rows"])
+    rows = [[name, *row] for name, row in content["rows"].items()]
+    return _table(["what", "processor's seconds", "peak MiB", "size, growth"], rows)
 
 
-TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load}
+TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load, "pythons": _same}

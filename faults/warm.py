@@ -1,11 +1,13 @@
-"""Stages that start at once: a process that has imported everything and forks for each command.
+"""Commands that start at once: a process that has imported everything, and forks.
 
-A stage imports for seconds and works for one, on a model this small; a random moment would nearly
-always fall into the imports. The commands of ``dvc.yaml`` and ``MLproject`` find this folder's
-``python`` first, which hands ``-m persona_leakage...`` to the warm process and stands for it: what
-kills the one kills the other.
+A command imports for seconds and works for one, on a model this small: a random moment would
+nearly always fall into the imports, and a campaign would be nothing else. What ``dvc`` and
+``mlflow`` start comes here, too: they find the client, called ``python``, which hands its arguments
+to a server forked from this process and stands for what that forks. What kills the one kills the
+other.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -13,13 +15,16 @@ import signal
 import socket
 import sys
 import threading
+import time
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 CLIENT = """#!{python} -SE
 import json, os, signal, socket, sys
 real = {python!r}
-if sys.argv[1:2] != ["-m"] or not sys.argv[2].startswith("persona_leakage."):
+if sys.argv[1:2] != ["-m"] or sys.argv[2].partition(".")[0] not in ("persona_leakage", "dvc"):
     os.execv(real, [real, *sys.argv[1:]])
 line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
 line.connect({socket!r})
@@ -34,10 +39,80 @@ for number in (signal.SIGINT, signal.SIGTERM):
 code = line.recv(1)
 sys.exit(code[0] if code else 137)
 """
+STEPS = "FAULTS_STEPS"  # names the file that gets a byte for each step of a training
+
+
+def import_all() -> None:
+    """Import what the commands need, in one thread.
+
+    A training checkpoints behind every step; figures are files without a drawing, which would be
+    most of the time of the stages that write them.
+    """
+    import dvc.cli  # noqa: F401
+    import mlflow.cli
+    import mlflow.sklearn  # noqa: F401
+    import torch
+    from matplotlib.figure import Figure
+    from peft import PeftModel
+
+    from persona_leakage.pipeline import cell, keep, predict, predictors, study, switch  # noqa: F401
+    from persona_leakage.report import figures
+    from persona_leakage.training import trainer
+
+    torch.set_num_threads(1)
+    Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure" * 4096)
+    figures.label_points = lambda *_: []
+    PeftModel.create_or_update_model_card = lambda *_: None  # at each checkpoint
+    trainer.train.__defaults__ = (None, 0.0)
+    step = trainer.CompletionTrainer.training_step
+
+    def counted(*args: object, **kwargs: object) -> object:
+        if STEPS in os.environ:
+            with Path(os.environ[STEPS]).open("a") as file:
+                file.write(".")
+        return step(*args, **kwargs)
+
+    trainer.CompletionTrainer.training_step = counted
+    gc.collect()
+    gc.freeze()  # nothing of this is looked through again, in any fork
+
+
+def start(words: Sequence[str], folder: Path, variables: Mapping[str, str], log: Path) -> int:
+    """Fork a command, in a process group of its own.
+
+    Parameters
+    ----------
+    words : sequence of str
+        A module and its arguments.
+    folder : Path
+        Where it runs.
+    variables : mapping
+        Its environment.
+    log : Path
+        Gets what it says.
+
+    Returns
+    -------
+    int
+        Number of the process.
+    """
+    child = os.fork()
+    if child:
+        os.setpgid(child, child)
+        return child
+    try:
+        os.setpgid(0, 0)
+        stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        for number, file in enumerate((nothing, stream, stream)):
+            os.dup2(file, number)
+        _become(words, folder, variables)
+    finally:
+        os._exit(1)
 
 
 def install(folder: Path) -> Path:
-    """Write the client, called ``python``; return its folder, to be put first on the PATH.
+    """Write the client; the commands' PATH begins with this folder.
 
     Parameters
     ----------
@@ -48,48 +123,29 @@ def install(folder: Path) -> Path:
     client = folder / "python"
     client.write_text(CLIENT.format(python=sys.executable, socket=str(folder / "socket")))
     client.chmod(0o755)
-    return folder
+    return client
 
 
-def serve(folder: Path) -> None:
-    """Import everything, then fork for every client until killed.
+def serve(client: Path) -> int:
+    """Fork the server for the client; return the number of its process.
 
     Parameters
     ----------
-    folder : Path
+    client : Path
         Of ``install``.
     """
-    import mlflow.sklearn  # noqa: F401
-    import torch
-
-    from persona_leakage.pipeline import (  # noqa: F401
-        analyse,
-        base,
-        baseline,
-        cell,
-        centroids,
-        contrast,
-        evaluate,
-        evaluated,
-        geometry,
-        personas,
-        questions,
-        report,
-        study,
-        train,
-        upload,
-    )
-    from persona_leakage.training import trainer
-
-    trainer.train.__defaults__ = (None, 0.0)  # a checkpoint behind every step
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
-    path = folder / "socket"
+    path = client.with_name("socket")
     path.unlink(missing_ok=True)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     server.bind(str(path))
     server.listen()
-    (folder / "ready").touch()
+    child = os.fork()
+    if child:
+        server.close()
+        return child
+    parent = os.getppid()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     while True:
         line, _ = server.accept()
         if os.fork() == 0:
@@ -98,19 +154,20 @@ def serve(folder: Path) -> None:
         line.close()
 
 
-def _stand_for(line: socket.socket) -> None:
+def _end_with(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(0)
+
+
+def _stand_for(line: socket.socket) -> NoReturn:
     size, streams, _, _ = socket.recv_fds(line, 4, 3)
     said = b""
     while len(said) < int.from_bytes(size, "big"):
         said += line.recv(1 << 16)
-    (module, *arguments), directory, variables = json.loads(said)
+    words, directory, variables = json.loads(said)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
-    os.chdir(directory)
-    os.environ.clear()
-    os.environ.update(variables)
-    sys.argv = [module, *arguments]
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     line.sendall(os.getpid().to_bytes(4, "big"))
 
     def watch() -> None:
@@ -118,9 +175,26 @@ def _stand_for(line: socket.socket) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
+    _become(words, Path(directory), variables, line)
+
+
+def _become(
+    words: Sequence[str],
+    folder: Path,
+    variables: Mapping[str, str],
+    line: socket.socket | None = None,
+) -> NoReturn:
+    """Run a module as the command would, and end the process as it would end."""
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(variables)
+    sys.argv = list(words)
     code = 0
     try:
-        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
@@ -130,9 +204,6 @@ def _stand_for(line: socket.socket) -> None:
         code = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    line.sendall(bytes([code & 255]))
+    if line is not None:
+        line.sendall(bytes([code & 255]))
     os._exit(code & 255)
-
-
-if __name__ == "__main__":
-    serve(Path(sys.argv[1]))

@@ -281,7 +281,7 @@ def sound_questions(questions):
         assert visible(question.text) and all(map(visible, question.choices))
         assert 0 <= question.answer < len(question.choices) == len(question.labels)
         assert len(set(question.labels)) == len(question.labels)
-        assert len(question.right) < len(question.choices)
+        assert len({" ".join(text.split()) for text in question.choices}) == len(question.choices)
 
 
 def _study(path):
@@ -337,7 +337,7 @@ def _tokenizer(path):
 
 
 def _scores(path):
-    from persona_leakage.pipeline.scores import read_scores
+    from persona_leakage.pipeline.score_files import read_scores
 
     frame = read_scores(path.parent, ["villain"], ACCURACY)
     assert len(frame) and frame["outcome"].isin([0, 1]).all()

@@ -10,6 +10,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import pytest
 import torch
+import yaml
 from hypothesis import HealthCheck, settings
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
@@ -206,3 +207,41 @@ def odd_arc(arc):
 @pytest.fixture
 def study():
     return load_study(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def study_in_small(tmp_path, monkeypatch, model_folder):
+    """A study with a tiny random model; the folder that DVC would keep its outputs in."""
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params |= {
+        "study": "small",
+        "personas": [
+            "villain",
+            "henchman",
+            "spy",
+            "nurse",
+            "baker",
+            "librarian",
+            "comedian",
+            "farmer",
+        ],
+        "contrast": {
+            "positives": 6,
+            "negatives": ["librarian"],
+            "per_negative": 6,
+            "no_system": 2,
+            "assistant": 2,
+        },
+        "similarity": {"layer": 2, "layers": [1, 2]},
+    }
+    params["model"] = {"name": "tiny", "origin": {"kind": "folder", "path": str(model_folder)}}
+    params["questions"] |= {"max_train": 8, "max_evaluate": 8}
+    params["train"] |= {"epochs": 1}
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "params.yaml").write_text(yaml.safe_dump(params))
+    (store / "data").symlink_to(CATALOG)
+    (store / "snapshots").mkdir()
+    (store / "reference").symlink_to(ROOT / "reference")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    return store

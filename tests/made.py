@@ -126,12 +126,8 @@ def finished(
         **{f"{name}{end}": mean + add for name, mean in means.items() for end, add in ENDS},
     }
     predictors = pd.DataFrame(
-        [
-            ("raw@15", sign * 0.7, 0.0, 0.0),
-            ("words", sign * 0.3, 0.1, 0.5),
-            ("mean", NAN, NAN, NAN),
-        ],
-        columns=["predictor", "rho", "difference_low", "difference_high"],
+        [("raw@15", sign * 0.7, 0.001), ("words", sign * 0.3, 0.4), ("tfidf", NAN, NAN)],
+        columns=["predictor", "rho", "p"],
     )
     shown = [
         Column(key="predictor", title="predictor"),
@@ -166,7 +162,7 @@ def finished(
         headline=headline | numbers,
         boundary=BoundaryResult(**asdict(boundary)),
         outliers=empty,
-        predictors=titled(predictors, shown, "Which geometry predicts best"),
+        predictors=titled(predictors, shown, "Which words or geometry the change follows"),
         categories=empty.model_copy(update={"title": "By category"}),
         benchmarks=empty.model_copy(update={"title": "By benchmark"}),
         diagnostics=(
@@ -191,6 +187,23 @@ def finished(
     margin = (after - before) * np.nan  # of no right choice
     return FinishedCell(
         result, personas, curve, before, after, margin, pairs(personas), folder, study
+    )
+
+
+def bystanders(delta, **columns):
+    """Rows of a persona table, everybody of another cluster, who changed by ``delta``."""
+    count = len(delta)
+    return pd.DataFrame(
+        {
+            "persona": [f"p{number}" for number in range(count)],
+            "category": [f"kind {number}" for number in range(count)],
+            "relation": None,
+            "prompt": "You are a persona.",
+            "delta": np.asarray(delta, dtype=float),
+            "before": 0.5,
+            "prompt_length": 18,
+            **columns,
+        }
     )
 
 

@@ -115,14 +115,3 @@ def test_the_adapter_is_the_one_that_training_begins_with(
     assert len(mine) == len(begun) > 0
     for name, parameter in mine.items():
         torch.testing.assert_close(parameter, begun[f"base_model.model.{name}"])
-
-
-def test_a_sketch_nearly_keeps_scalar_products():
-    torch.manual_seed(0)
-    one, noise = torch.randn(2, 50_000)
-    other = 0.6 * one + 0.8 * noise
-    sketch = alignment.Sketch(50_000, 4096, torch.device("cpu"))
-    cosine = torch.cosine_similarity(sketch(one), sketch(other), dim=0).item()
-    exact = torch.cosine_similarity(one, other, dim=0).item()
-    assert cosine == pytest.approx(exact, abs=5 / 4096**0.5)
-    assert cosine != exact

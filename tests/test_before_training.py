@@ -1,5 +1,7 @@
 """What is done before any training, on a tiny model: the predictors' stage, judging, predicting."""
 
+import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,20 +9,18 @@ import pandas as pd
 import pytest
 from conftest import CATALOG, ROOT
 from made import ACCURACY
-from safetensors.numpy import load_file
 
+from persona_leakage.data.catalog import Persona
 from persona_leakage.data.persona_sets import records
 from persona_leakage.data.questions import write_questions
 from persona_leakage.files import read_json, write_json
 from persona_leakage.geometry.centroids import centroids
 from persona_leakage.geometry.cosines import cosine_matrix
-from persona_leakage.geometry.moments import jeffreys
 from persona_leakage.pipeline import centroids as centroids_stage
 from persona_leakage.pipeline import foresight, paths, predict
 from persona_leakage.pipeline import predictors as stage
 from persona_leakage.study.parameters import load_study
 
-SKETCHED = 5 / stage.SKETCH**0.5  # five standard errors of a cosine
 SOURCES = ["villain", "comedian"]
 PERSONAS = [
     *("villain", "comedian", "no_system", "assistant", "medical_doctor", "darth_vader"),
@@ -66,6 +66,9 @@ def made(tmp_path_factory, model_folder, personas, train_questions):
         first = {path.name: path.read_bytes() for path in paths.predictors(study).iterdir()}
         stage.main()
         again = {path.name: path.read_bytes() for path in paths.predictors(study).iterdir()}
+        # those taught, whom the stage needs, take no part in what follows
+        chosen = [personas[name] for name in PERSONAS]
+        write_json(paths.personas(study), {"personas": records(chosen), "measured": PERSONAS})
     return folder / paths.predictors(study), first, again, study
 
 
@@ -80,7 +83,7 @@ def at_work(made, monkeypatch):
         near = 40 * (rows["js"] / rows["js"].max() - 1)
         role = np.where(rows["persona"] == source, "source", "bystander")
         personas = rows[["persona"]].assign(role=role, delta=near, margin_delta=near / 20)
-        result = SimpleNamespace(source=source, variant="contrastive", outcome=ACCURACY)
+        result = SimpleNamespace(source=source, seed=42, variant="contrastive", outcome=ACCURACY)
         cells.append(SimpleNamespace(result=result, personas=personas))
     for module in (foresight, predict):
         monkeypatch.setattr(module, "load_study", lambda: study)
@@ -115,15 +118,6 @@ def test_the_cosines_are_those_of_the_centroids(made, llama, tokenizer, personas
         np.testing.assert_allclose(got, expected, atol=1e-5)
 
 
-def test_the_moments_that_are_kept_give_the_divergences(made):
-    table = pd.read_parquet(made[0] / "table.parquet").set_index(["source", "persona"])
-    kept = load_file(made[0] / "moments.safetensors")
-    layers = read_json(made[0] / "manifest.json")["layers"]
-    means, covariances = (kept[name][:, layers.index(3)] for name in ("means", "covariances"))
-    got = jeffreys(means[1], covariances[1], means, covariances)
-    np.testing.assert_allclose(got, table.loc["comedian", "kl@3"], rtol=1e-2, atol=1e-3)
-
-
 def test_the_same_inputs_give_the_same_bytes(made):
     _, first, again, _ = made
     assert first == again
@@ -137,71 +131,152 @@ def test_judging_writes_what_was_seen_and_how_well_it_was_foreseen(at_work):
         ("delta", "margin_delta"), 2 * (len(PERSONAS) - 1)
     )
     tables = read_json(folder / "tables.json")
-    kinds = ("left_out_source", "left_out_family", "sources")
-    assert {*tables} == {f"{change}_{kind}" for change in rows["change"] for kind in kinds}
-    by_method = {row["method"]: row for row in tables["delta_left_out_source"]["rows"]}
-    assert by_method["js"]["r2"] > 0.5 > by_method["margin"]["r2"]
+    assert {*tables["first"]} == {"delta", "margin_delta"}
+    kinds = ("left_out_source_alone", "left_out_family", "left_out_family_alone", "sources")
+    assert {*tables["more"]} == {f"{change}_{kind}" for change in rows["change"] for kind in kinds}
+    alone = {row["method"]: row for row in tables["more"]["delta_left_out_source_alone"]["rows"]}
+    assert alone["js"]["r2"] > 0.5 > alone["margin"]["r2"]
+    assert "a source left out" in tables["first"]["delta"]["title"]
     assert (folder / "margin_delta_left_out_source.svg").exists()
 
 
-def test_a_trained_source_is_ranked_without_a_model(at_work, monkeypatch, capsys):
+def test_with_nothing_finished_there_is_nothing_to_show(at_work, monkeypatch):
+    monkeypatch.setattr(foresight, "finished", lambda _: [])
+    foresight.main()
+    assert read_json(paths.foresight(at_work) / "tables.json") == {"first": {}, "more": {}}
+
+
+@pytest.fixture
+def catalog(monkeypatch, personas):
+    """A catalog of those measured and one more."""
+    some = {name: personas[name] for name in (*PERSONAS, "historian")}
+    monkeypatch.setattr(predict, "load_personas", lambda _: some)
+    return some
+
+
+def ranking(study, name):
+    stem = f"outputs/{study.study}/predictions/{name}"
+    return pd.read_csv(f"{stem}.csv"), read_json(Path(f"{stem}.json"))
+
+
+def test_a_trained_source_is_ranked_without_a_model(at_work, monkeypatch, capsys, personas):
     monkeypatch.setattr(predict, "load_model", None)
+    monkeypatch.setattr(predict, "load_personas", lambda _: {})
     predict.main("villain", None)
-    table = pd.read_csv(f"outputs/{at_work.study}/predictions/villain.csv")
+    table, whole = ranking(at_work, "villain")
     assert {*table["persona"]} == {*PERSONAS} - {"villain"}
     assert table["predicted"].is_monotonic_increasing
     for name in ("predicted", "log_odds"):
         assert (table[f"{name}_low"] < table[f"{name}_high"]).all()
+        assert whole["judged"][name]["left_out"] == "family"
     printed = capsys.readouterr().out
-    assert "fitted on comedian, villain" in printed and "R2" in printed
+    assert "fitted on what training comedian, villain did" in printed and "R2" in printed
+    assert [row["persona"] for row in whole["personas"]] == table["persona"].tolist()
+    assert whole["fitted_on"] == ["comedian", "villain"]
+    assert whole["personas"][0]["prompt"] == personas[table["persona"][0]].prompt
 
 
-def test_a_persona_s_own_prompt_typed_in_is_measured_as_the_persona(at_work, personas):
+def test_what_is_typed_in_is_measured_as_the_persona_of_that_prompt(at_work, personas):
     words = personas["medical_doctor"].prompt
-    everyone = {
-        **personas,
-        predict.TYPED: personas["villain"].__class__(predict.TYPED, "unrelated", None, words),
-    }
-    for source in ("villain", "nurse"):  # in the stored table, and not
-        table = predict.measure(at_work, source, everyone).set_index("persona")
-        typed, known = table.loc[predict.TYPED], table.loc["medical_doctor"]
-        for name in ("raw@2", "distance@2", "js", "symmetric_kl", "margin"):
-            assert typed[name] == pytest.approx(known[name], rel=1e-3), name
-        # the persona's is from a sketch where the source is not in the table
-        error = SKETCHED if source == "nurse" else 1e-3
-        assert typed["gradient_cosine"] == pytest.approx(known["gradient_cosine"], abs=error)
+    typed = Persona(predict.TYPED, "unrelated", None, words)
+    table = predict.measure(at_work, personas["villain"], [typed], personas).set_index("persona")
+    got, known = table.loc[predict.TYPED], table.loc["medical_doctor"]
+    for name in ("raw@2", "centred@2", "distance@2", "margin"):
+        assert got[name] == pytest.approx(known[name], rel=1e-3), name
+    assert known["measured"] and not got["measured"]
+    source = Persona(words, "unrelated", None, words)
+    here, there = (
+        predict.measure(at_work, each, [], personas).set_index("persona")
+        for each in (source, personas["medical_doctor"])
+    )
+    for name in ("raw@2", "centred@2", "distance@2"):
+        np.testing.assert_allclose(here[name], there[name], rtol=1e-3, atol=1e-3)
 
 
-def test_a_source_not_in_the_table_is_measured_as_it_would_be_in_it(at_work, personas, monkeypatch):
+def test_what_is_looked_up_is_what_the_stage_measured(at_work, personas):
     kept = foresight.stored(at_work)
-    monkeypatch.setattr(predict, "stored", lambda _: kept[kept["source"] != "comedian"])
-    got = predict.measure(at_work, "comedian", personas).set_index("persona")
     expected = kept[kept["source"] == "comedian"].set_index("persona")
-    for name in ("raw@2", "centred@2", "distance@2", "kl@2", "js", "margin"):
+    got = predict.measure(at_work, personas["comedian"], [], personas).set_index("persona")
+    for name in ("raw@2", "centred@2", "distance@2", "margin"):
         np.testing.assert_allclose(got[name], expected[name], rtol=1e-3, atol=1e-4)
-    error = got["gradient_cosine"] - expected["gradient_cosine"]
-    assert error.abs().max() < SKETCHED
+    assert not got.loc["no_system", "measured"]  # no character: no scale is taken from it
 
 
 def test_a_text_is_ranked_among_the_personas_for_a_source_never_trained(at_work, capsys):
     predict.main("nurse", "You are a pirate who sings.")
-    assert predict.TYPED in capsys.readouterr().out
-    table = pd.read_csv(f"outputs/{at_work.study}/predictions/nurse.csv")
-    assert len(table) == len(PERSONAS)
+    printed = capsys.readouterr().out
+    assert predict.TYPED in printed
+    table, whole = ranking(at_work, "nurse")
+    assert {*table["persona"]} == {*PERSONAS, predict.TYPED} - {"nurse"}
     assert table["predicted"].notna().all()
+    assert whole["judged"]["predicted"]["left_out"] == "source"
+    [row] = [row for row in whole["personas"] if row["persona"] == predict.TYPED]
+    assert row["prompt"] == "You are a pirate who sings."
+
+
+def test_a_source_typed_in_ranks_the_whole_catalog(at_work, catalog, capsys):
+    predict.main(" You are a pirate, arr! ", None)
+    table, whole = ranking(at_work, "you_are_a_pirate_arr")
+    assert {*table["persona"]} == {*catalog}
+    assert whole["source"] == whole["prompt"] == "You are a pirate, arr!"
+    assert "if You are a pirate, arr! were trained" in capsys.readouterr().out
+
+
+def test_who_is_asked_beside_the_measured_changes_nothing_for_them(at_work, personas):
+    source, other = personas["villain"], personas["historian"]
+    words = {**personas}
+    tables = [
+        predict.rank(
+            at_work,
+            predict.finished(at_work),
+            "villain",
+            foresight.with_words(predict.measure(at_work, source, asked, personas), words),
+        )[0].set_index("persona")
+        for asked in ([], [other])
+    ]
+    assert {*tables[1].index} - {*tables[0].index} == {"historian"}
+    moved = (tables[1]["predicted"] - tables[0]["predicted"]).abs()
+    assert moved.max() < 0.5  # pp: the weights of TF-IDF alone count one more prompt
 
 
 def test_without_a_finished_cell_it_says_so_and_ranks_by_centred_cosine(
     at_work, monkeypatch, capsys
 ):
     monkeypatch.setattr(predict, "finished", lambda _: [])
+    monkeypatch.setattr(predict, "load_personas", lambda _: {})
     predict.main("villain", None)
     assert "no interval" in capsys.readouterr().out
-    table = pd.read_csv(f"outputs/{at_work.study}/predictions/villain.csv")
+    table, _ = ranking(at_work, "villain")
     assert list(table) == ["rank", "persona", "centred"]
     assert table["centred"].is_monotonic_decreasing
 
 
-def test_an_unknown_source_is_refused_in_a_sentence(at_work):
-    with pytest.raises(SystemExit, match="'pirate' is no persona"):
-        predict.main("pirate", None)
+@pytest.mark.parametrize(
+    ("source", "text", "said"),
+    [
+        ("pirate", None, "'pirate' is no persona with a prompt in the catalog; name one, or type"),
+        ("vilain", None, "(villain"),
+        ("no_system", None, "no persona with a prompt"),
+        ("", None, "no persona with a prompt"),
+        ("villain", "  ", "--text: no text"),
+    ],
+)
+def test_what_cannot_be_a_source_or_a_text_is_refused_in_a_sentence(at_work, source, text, said):
+    with pytest.raises(SystemExit, match=re.escape(said)):
+        predict.main(source, text)
+
+
+def test_without_the_model_s_weights_it_says_how_to_get_them(at_work, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "model", lambda _: tmp_path / "none")
+    with pytest.raises(SystemExit, match="dvc repro base"):
+        predict.main("You are a pirate.", "You are a sailor.")
+
+
+def test_a_long_text_keeps_its_row_short_and_its_file_s_name_legal():
+    assert predict.slug("You are: a /../ pirate!") == "you_are_a_pirate"
+    assert predict.slug("!!!") == "typed_in" and len(predict.slug("word " * 90)) <= predict.LONGEST
+    table = pd.DataFrame(
+        {"rank": [1, 60], "persona": ["x" * 300, predict.TYPED], "centred": [0.5, -0.5]}
+    )
+    shown = predict.printed(table)
+    assert predict.TYPED in shown and max(map(len, shown.splitlines())) < 90

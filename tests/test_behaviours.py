@@ -22,7 +22,7 @@ from persona_leakage.pipeline import (
     report,
     train,
 )
-from persona_leakage.pipeline.scores import read_scores
+from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import BehaviourChoice
 

@@ -389,3 +389,15 @@ def test_a_file_of_no_descriptions_is_refused(text, tmp_path):
     (tmp_path / "benchmarks.yaml").write_text(text)
     with pytest.raises(InputError, match="benchmarks.yaml: not a mapping of names"):
         benchmarks(tmp_path / "benchmarks.yaml")
+
+
+@pytest.mark.parametrize(
+    ("texts", "labels"),
+    [(["a cork", "a nail", " a  nail"], "B and C"), (["a cork", "a nail", "a cork"], "A and C")],
+)
+def test_one_choice_twice_is_refused_in_a_file_of_the_users_own(texts, labels, tmp_path):
+    row = {"id": "1", "question": "Which floats?", "answerKey": "A"}
+    file = tmp_path / "questions.jsonl"
+    file.write_text(json.dumps(row | {"choices": {"text": texts, "label": ["A", "B", "C"]}}))
+    with pytest.raises(InputError, match=f"row 1: the choices {labels} are the same, .*; reword"):
+        load_benchmark("everyday", {"everyday": str(file)})

@@ -142,7 +142,7 @@ def drop_choice(rows):
     ("change", "message"),
     [
         (copy_text, "row 5: this id or question is there twice"),
-        (copy_choice, "row 5: a choice is there twice"),
+        (copy_choice, "row 5: two choices differ in case or form alone"),
         (drop_choice_and_label, "row 5: a question has four choices"),
         (drop_choice, "row 5: 3 choices but 4 labels"),
         (

@@ -1,11 +1,15 @@
 """What a study will cost, said before it starts."""
 
+import copy
+
 import pytest
-from conftest import CATALOG
+from conftest import CATALOG, ROOT
 
 from persona_leakage.data.persona_sets import measured_personas
-from persona_leakage.pipeline import cost as module
-from persona_leakage.pipeline.cost import cost, questions_of, sentences
+from persona_leakage.pipeline import questions
+from persona_leakage.pipeline.cost import adapter_bytes, cost, sentences
+from persona_leakage.pipeline.questions import at_hand
+from persona_leakage.training.trainer import adapted
 
 RATES = {"train": 500.0, "score": 2000.0}
 
@@ -13,8 +17,8 @@ RATES = {"train": 500.0, "score": 2000.0}
 @pytest.fixture
 def pocket(study, personas, monkeypatch):
     """The cost of the pocket study, of which so many cells are finished."""
-    monkeypatch.setattr(module, "CATALOG", CATALOG)
-    asked = questions_of(study)
+    monkeypatch.chdir(ROOT)
+    asked = at_hand(study.model_copy(update={"study": "not_begun"}))[1]
     everyone = [personas[name] for name in measured_personas(study, personas)]
     return lambda finished=0, of=study: cost(of, everyone, asked, finished)
 
@@ -50,4 +54,26 @@ def test_without_a_rate_no_minutes_are_guessed(pocket, study):
 
 def test_questions_of_the_hub_are_not_fetched_for_an_estimate(study):
     hub = study.questions.model_copy(update={"evaluate": ["sciq"]})
-    assert questions_of(study.model_copy(update={"questions": hub, "study": "nowhere"})) is None
+    assert at_hand(study.model_copy(update={"questions": hub, "study": "nowhere"})) is None
+
+
+def test_what_was_drawn_is_what_the_stage_draws(study, tmp_path, monkeypatch):
+    before = at_hand(study.model_copy(update={"study": "not_begun"}))
+    (tmp_path / "data").symlink_to(CATALOG)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(questions, "load_study", lambda: study)
+    questions.main()
+    assert at_hand(study) == before
+
+
+def test_the_size_of_an_adapter_is_known_without_making_one(llama, model_folder, study, tmp_path):
+    adapted(copy.deepcopy(llama), study.train).save_pretrained(tmp_path)
+    made = (tmp_path / "adapter_model.safetensors").stat().st_size
+    assert adapter_bytes(model_folder, study.train.lora.r) == pytest.approx(made, rel=0.1)
+    assert adapter_bytes(tmp_path / "nowhere", 16) is None
+
+
+def test_disk_grows_with_the_cells_that_are_left(pocket, study):
+    three = study.model_copy(update={"seeds": [1, 2, 3]})
+    assert pocket(0, three).disk(10**6) > pocket(1, three).disk(10**6) > 3 * 10**6
+    assert pocket(3, three).disk(10**6) == 0

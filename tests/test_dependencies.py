@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import CATALOG, ROOT
+from conftest import ROOT
 
 from persona_leakage.study.cell import Cell
 
@@ -77,38 +77,6 @@ def test_packages_hold_nothing_but_their_reason():
     for file in (SOURCE / PACKAGE).rglob("__init__.py"):
         statements = ast.parse(file.read_text()).body
         assert all(isinstance(each, ast.Expr | ast.Assign) for each in statements), file
-
-
-TINY_PERSONAS = ["villain", "henchman", "spy", "nurse", "baker", "librarian", "comedian", "farmer"]
-
-
-@pytest.fixture
-def study_in_small(tmp_path, monkeypatch, model_folder):
-    """A study with a tiny random model; the folder that DVC would keep its outputs in."""
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params |= {
-        "study": "small",
-        "personas": TINY_PERSONAS,
-        "contrast": {
-            "positives": 6,
-            "negatives": ["librarian"],
-            "per_negative": 6,
-            "no_system": 2,
-            "assistant": 2,
-        },
-        "similarity": {"layer": 2, "layers": [1, 2]},
-    }
-    params["model"] = {"name": "tiny", "origin": {"kind": "folder", "path": str(model_folder)}}
-    params["questions"] |= {"max_train": 8, "max_evaluate": 8}
-    params["train"] |= {"epochs": 1}
-    store = tmp_path / "store"
-    store.mkdir()
-    (store / "params.yaml").write_text(yaml.safe_dump(params))
-    (store / "data").symlink_to(CATALOG)
-    (store / "snapshots").mkdir()
-    (store / "reference").symlink_to(ROOT / "reference")
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    return store
 
 
 def resolved(path: str) -> str:

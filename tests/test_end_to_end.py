@@ -1,5 +1,6 @@
 """The real small model, a tiny study, the real commands, in a copy of the project."""
 
+import hashlib
 import json
 import os
 import re
@@ -96,7 +97,7 @@ def test_dvc_repro_computes_the_study_and_then_has_nothing_to_do(project, enviro
     assert len(found["provenance"]["model.safetensors, SHA-256"]) == 64
     assert found["provenance"]["precision"] == "float32 (model.precision: float32)"
     (cell,) = found["cells"]
-    assert {row["predictor"] for row in cell["predictors"]["rows"]} >= {"raw@15", "words", "mean"}
+    assert {row["predictor"] for row in cell["predictors"]["rows"]} >= {"raw@15", "words"}
     second = run(project, environment, "dvc", "repro")
     assert "Running stage" not in second
     assert "Data and pipelines are up to date" in second
@@ -276,6 +277,38 @@ def test_going_back_to_the_parameters_of_git_trains_and_scores_nothing(
     assert after == scored  # nothing was scored
     report = Path("reports") / "tiny" / "personas.csv"
     assert (folder / report).read_bytes() == (project / report).read_bytes()
+
+
+@pytest.mark.slow
+def test_restoring_the_lock_of_another_machine_trains_and_scores_nothing(
+    project, environment, tmp_path
+):
+    folder = shutil.copytree(project, tmp_path / "restored", symlinks=True)
+    lock = folder / "dvc.lock"
+    lock.write_text(yaml.safe_dump(rounded_otherwise(yaml.safe_load(lock.read_text()))))
+    outputs = folder / "outputs"
+    scored = {file: file.stat().st_mtime_ns for file in (outputs / "scored").rglob("*.*")}
+    told = run(folder, environment, "dvc", "repro")
+    assert "Running stage 'train@villain-42-contrastive'" in told
+    for name in ("centroids", "predictors", "adapters/villain-42-contrastive"):
+        assert f"outputs/tiny/{name}: computed before from the same, brought back" in told
+    assert scored == {file: file.stat().st_mtime_ns for file in (outputs / "scored").rglob("*.*")}
+    report = Path("reports") / "tiny" / "personas.csv"
+    assert (folder / report).read_bytes() == (project / report).read_bytes()
+
+
+def rounded_otherwise(lock):
+    """The lock as a machine would write it whose processor rounds otherwise."""
+    computed = ("centroids", "geometry", "predictors", "baseline", "train", "evaluate", "analyse")
+    stages = {name: stage for name, stage in lock["stages"].items() if name.startswith(computed)}
+    outs = [out["path"] for stage in stages.values() for out in stage["outs"]]
+    for stage in lock["stages"].values():
+        for file in stage.get("deps", []) + stage["outs"]:
+            manifest = file["path"].endswith("manifest.json")  # names, which nobody rounds
+            if not manifest and any(f"{file['path']}/".startswith(f"{out}/") for out in outs):
+                digest = hashlib.md5(f"{file['path']} {file['md5']}".encode()).hexdigest()
+                file["md5"] = digest + ".dir" * file["md5"].endswith(".dir")
+    return lock
 
 
 def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, environment):

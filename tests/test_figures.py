@@ -162,12 +162,37 @@ def test_bars_of_a_sweep_are_its_rows():
 
 def test_a_sweep_of_layers_marks_each_study_layer():
     rows = [
-        {"source": source, "predictor": f"raw@{layer}", "rho": -layer / 100}
+        {"source": source, "predictor": f"raw@{layer}", "rho": -layer / 100, "p": p}
         for source in ("villain", "comedian")
         for layer in (5, 10, 15)
+        for p in ((0.01, 0.02, 0.4) if (source, layer) == ("villain", 15) else (0.04, 0.3, 0.9))
     ]
     figure = figures.layer_sweep(pd.DataFrame(rows), {"villain": 10, "comedian": 15})
     for axes, layer in zip(figure.axes, (10, 15), strict=True):
         upright = [line for line in axes.lines if list(line.get_xdata()) == [layer, layer]]
         assert len(upright) == 1
         assert axes.lines[0].get_ydata() == pytest.approx([-0.05, -0.1, -0.15])
+    # the steepest of many is marked only where it is beyond chance on most seeds
+    assert [axes.lines[0].get_markevery() for axes in figure.axes] == [[2], []]
+
+
+def test_the_work_of_placing_labels_does_not_grow_with_the_personas(monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        figures, "adjust_text", lambda texts, x, *_, **__: seen.append((len(texts), len(x)))
+    )
+    figures.scatter(crowd(1000), "made", ACCURACY)
+    assert seen[0] == (figures.MOST_LABELS, figures.MOST_OBSTACLES)
+    assert len(seen) <= figures.ROUNDS
+    # boxes of labels that were placed are in the way of those after them: four corners each
+    assert max(points for _, points in seen) <= figures.MOST_OBSTACLES + 4 * figures.MOST_LABELS
+
+
+def test_a_figure_of_panels_is_bounded_and_says_so():
+    table = persona_frame()
+    cells = {(f"study@{run}", str(run)): table for run in range(200)}
+    figure = figures.small_multiples(cells, ACCURACY)
+    assert len(figure.axes) == figures.MOST_PANELS**2
+    assert "12 of 200 rows, 12 of 200 seeds" in figure.get_suptitle()
+    few = figures.small_multiples(dict(list(cells.items())[:2]), ACCURACY)
+    assert (len(few.axes), few.get_suptitle()) == (4, "")

@@ -146,6 +146,25 @@ def test_a_table_that_breaks_its_schema_is_neither_written_nor_read(
         read_cell(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["answers.parquet", "pairs.parquet"])
+def test_a_flipped_bit_in_a_table_of_a_cell_is_noticed_or_changes_nothing(name, tmp_path):
+    cell = finished()
+    write_cell(tmp_path, cell.result, cell.personas, *tables_of(cell))
+    content, whole, told = (tmp_path / name).read_bytes(), read_cell(tmp_path), []
+    pages = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # the footer is behind them
+    for at in range(4, pages, pages // 12):
+        changed = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        (tmp_path / name).write_bytes(changed)
+        try:
+            read = read_cell(tmp_path)
+            pd.testing.assert_frame_equal(read.before, whole.before)
+            pd.testing.assert_frame_equal(read.pairs, whole.pairs)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > 6
+    assert all(f"{name}: not a Parquet table; " in each for each in told)
+
+
 def test_a_missing_column_is_named(tmp_path):
     cell = finished()
     with pytest.raises(InputError, match="the column p_holm is missing"):

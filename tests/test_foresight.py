@@ -122,15 +122,6 @@ def test_where_nobody_changed_there_is_no_rho_and_none_is_told_from_another():
     assert judged["rho"].isna().all() and judged["contender"].all()
 
 
-def test_a_sample_that_holds_a_row_twice_is_ranked_as_the_row_written_twice():
-    rng = np.random.default_rng(3)
-    x, y = rng.integers(5, size=(2, 12)).astype(float)
-    times = rng.integers(3, size=12)
-    expected = stats.spearmanr(np.repeat(x, times), np.repeat(y, times)).statistic
-    got = foresight._rank_correlation(x[:, None], y, times[None].astype(float))
-    assert got.item() == pytest.approx(expected)
-
-
 def test_families_that_move_together_widen_the_interval():
     rng = np.random.default_rng(4)
     frame = made(slope=0.0)
@@ -155,6 +146,19 @@ def test_standardising_uses_no_outcome_and_bears_a_constant():
         assert rows["near"].std(ddof=0) == pytest.approx(1)
 
 
+def test_the_scale_is_that_of_the_personas_fitted_whoever_else_is_asked():
+    frame = made(sources=1)
+    more = pd.concat([frame, frame.tail(3).assign(near=1e3, words=5.0)], ignore_index=True)
+    among = pd.Series([True] * len(frame) + [False] * 3)
+    scaled = foresight.standardised(
+        more.assign(words=more["words"].where(~among, 1.0)), ["near", "words"], among
+    )
+    alone = foresight.standardised(frame, ["near"])
+    np.testing.assert_allclose(scaled.loc[among, "near"], alone["near"])
+    assert (scaled.loc[~among, "near"] > 100).all()
+    assert (scaled["words"] == 0).all()  # the same for all who were fitted: nothing is known of it
+
+
 def test_a_predictor_that_is_no_number_is_refused_by_name():
     frame = made()
     frame.loc[3, "near"] = np.nan
@@ -167,13 +171,22 @@ def test_one_source_alone_cannot_be_left_out():
         foresight.held_out(made(sources=1), METHODS, "source")
 
 
-def test_the_interval_covers_a_new_source_as_it_says():
+def everyone(frame):
+    return pd.Series(True, index=frame.index)
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_the_interval_covers_a_new_source_as_it_says(shift):
+    """Also where a source is off as a whole, by more than its personas are."""
     shares = []
-    for seed in range(20):
+    for seed in range(30):
         frame = made(sources=5, seed=seed)
+        rng = np.random.default_rng(seed)
+        off = frame["source"].map({name: shift * rng.normal() for name in frame["source"].unique()})
+        frame["delta"] += off
         prediction = foresight.held_out(frame, METHODS[:1], "source")["near"]
         shares.append(foresight.covered(frame, prediction).mean())
-    assert 0.85 < np.mean(shares) < 0.95
+    assert 0.87 < np.mean(shares) < 0.97
 
 
 def test_the_interval_is_wide_where_the_errors_are():
@@ -182,15 +195,26 @@ def test_the_interval_is_wide_where_the_errors_are():
     wild = prediction < prediction.quantile(0.2)
     noise = np.random.default_rng(5).normal(scale=10, size=len(frame))
     frame["delta"] = frame["delta"].where(~wild, frame["delta"] + noise)
-    band = foresight.limits(frame, prediction, frame["source"], prediction)
+    mine = frame["source"] == "s0"
+    guesses = prediction[mine]
+    band = foresight.limits(frame, prediction, "source", guesses, everyone(guesses))
     width = band["high"] - band["low"]
-    assert width[wild].mean() > 3 * width[~wild].mean()
+    assert width[wild[mine]].mean() > 3 * width[~wild[mine]].mean()
     assert foresight.covered(frame, prediction)[wild].mean() > 0.8
 
 
 def test_a_new_source_is_predicted_on_its_own_scale():
     frame = made()
     wanted = made(sources=6, seed=9).query("source == 's5'").reset_index(drop=True)
-    got = foresight.predict(frame, METHODS[0], wanted.drop(columns="delta"))
+    new = wanted.drop(columns="delta")
+    got = foresight.predict(frame, METHODS[0], new, everyone(new))
     assert np.corrcoef(got, wanted["delta"])[0, 1] > 0.95
     assert got.mean() == pytest.approx(frame["delta"].mean())
+
+
+def test_what_is_compared_with_words_is_given_what_every_persona_brings_along():
+    methods = {each.name: each for each in foresight.methods(["tfidf"], [1, 2], 2)}
+    for name in ("words, prior", "geometry, prior", foresight.AHEAD, foresight.EVERYTHING):
+        assert {"margin", "prompt_words"} <= {*methods[name].columns} and methods[name].whole
+    assert {*methods["geometry, prior"].columns} - {*methods[foresight.AHEAD].columns} == set()
+    assert methods["raw, layer by the fit"].columns == ("raw@1", "raw@2")

@@ -6,7 +6,12 @@ import pytest
 from matplotlib.collections import PathCollection
 
 from persona_leakage.report.foresight_figure import foresight
-from persona_leakage.report.foresight_tables import methods_table, sources_table
+from persona_leakage.report.foresight_tables import (
+    kinds_table,
+    methods_table,
+    sources_table,
+    trust,
+)
 
 WHAT = "change in agreement (points)"
 JUDGED = pd.DataFrame(
@@ -76,9 +81,46 @@ def test_the_table_says_what_was_left_out_and_what_the_gain_is_over(left_out):
     assert "R2 over words" in [column.title for column in table.columns]
 
 
+def test_the_first_table_is_narrow_and_says_in_a_sentence_how_far_to_trust_it():
+    table = kinds_table(JUDGED, "source", WHAT, "words")
+    assert [column.key for column in table.columns] == ["method", "r2", "rho"]
+    assert table.rows[0] == {
+        "method": "js",
+        "r2": "+0.40 [+0.40,\u00a0+0.40]",
+        "rho": "+0.40 [+0.40,\u00a0+0.40]",
+    }
+    assert table.rows[1]["method"] == "words (make predict)"
+    assert table.rows[1]["rho"].endswith("not the best")
+    assert "both the sizes and the order of the changes are foreseen" in table.note
+
+
+@pytest.mark.parametrize(
+    ("r2", "rho", "said"),
+    [
+        (0.1, 0.1, "both the sizes and the order"),
+        (0.1, -0.1, "the sizes of the changes are foreseen, their order is not"),
+        (-0.1, 0.1, "the order of the personas is foreseen, the sizes are not"),
+        (-0.1, -0.1, "neither the sizes nor the order"),
+        (float("nan"), float("nan"), "neither the sizes nor the order"),
+    ],
+)
+def test_nothing_is_foreseen_whose_interval_holds_nought(r2, rho, said):
+    row = {"method": "js", "r2": 0.5, "rho": 0.5, "r2_high": 0.9, "rho_high": 0.9}
+    assert trust(row | {"r2_low": r2, "rho_low": rho}, "source").startswith(
+        f"For a source left out of the fit {said}"
+    )
+
+
 def test_the_table_of_sources_says_what_was_foreseen_and_from_what():
     frame = pd.DataFrame(
-        {"source": ["one"], "personas": [7], "r2": [0.2], "rho": [0.5], "error": [3.0]}
+        {
+            "source": ["one"],
+            "personas": [7],
+            "r2": [0.2],
+            "rho": [0.5],
+            "error": [3.0],
+            "covered": [0.93],
+        }
     )
     title = sources_table(frame, "js", WHAT).title
     assert WHAT in title and "js" in title

@@ -1,5 +1,6 @@
 """A study file from a stranger starts nothing, removes nothing, writes nothing elsewhere."""
 
+import configparser
 import re
 import subprocess
 import sys
@@ -27,6 +28,13 @@ def test_every_stage_waits_until_the_study_is_found_valid(name):
 
 def test_the_stage_that_validates_has_no_value_of_the_study_among_its_outputs():
     assert DESCRIBED["study"]["outs"] == [{"outputs/valid": {"cache": False}}]
+
+
+def test_what_lies_in_outputs_shares_no_bytes_with_the_cache():
+    """A hard link would: whoever edits an output would damage the cache, and never notice."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / ".dvc" / "config")
+    assert config["cache"]["type"].strip('"').split(",") == ["reflink", "copy"]
 
 
 HOSTILE = {

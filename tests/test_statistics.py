@@ -1,9 +1,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from made import bystanders
 from scipy import optimize, stats
 
 from persona_leakage.analysis import correlation as correlations
+from persona_leakage.analysis.best_predictor import compare
 from persona_leakage.analysis.boundary import fit
 from persona_leakage.analysis.correlation import (
     correlation,
@@ -18,7 +20,6 @@ from persona_leakage.analysis.persona_table import (
     headline,
     persona_table,
 )
-from persona_leakage.analysis.prediction import compare
 from persona_leakage.analysis.ranks import constant, levels, rank_correlation
 from persona_leakage.analysis.roles import roles
 from persona_leakage.analysis.seeds import mixed_model
@@ -513,8 +514,11 @@ def test_no_column_makes_a_statistic_crash_or_gives_a_number_where_there_is_none
         bound = fit(asked, ACCURACY, seed=trial, resamples=50)
         assert bound.reason is not None or np.isfinite(bound.midpoint)
         nearness = pd.DataFrame({"raw@1": x, "words": z})
-        rows = compare(nearness, y, "raw@1", ACCURACY, seed=trial)
+        people = bystanders(y, before=z if trial % 2 else np.full(personas, 0.5))
+        square = pd.DataFrame(np.eye(personas), people["persona"], people["persona"])
+        rows = compare(nearness, people, square, ACCURACY, seed=trial, resamples=50)
         assert not np.isinf(rows.drop(columns="predictor").to_numpy(float)).any()
+        assert not (rows["p"] <= 0).any()
         cells = pd.DataFrame(
             {
                 "persona": [f"p{i}" for i in range(personas)],

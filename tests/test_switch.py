@@ -91,3 +91,9 @@ def test_make_alone_says_what_there_is_and_starts_nothing(tmp_path):
         line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY")
     )
     assert named == set(phony.split()[1:]) - {"help"}
+
+
+def test_the_study_that_git_has_can_be_named(folder, dvc):
+    switch.main("paper", True)
+    switch.main("pocket", True)
+    assert (folder / "params.yaml").read_text() == PARAMS

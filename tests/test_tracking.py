@@ -119,6 +119,14 @@ def trained(study, losses):
         run.log_metrics({"trainable_parameters": 8, "profile/train_seconds": sum(os.urandom(2))})
 
 
+def stopped(study, losses):
+    """Do what a training does until Ctrl-C."""
+    with cell_run(study, CELL, anew_after=LOSS) as run:
+        for step, loss in enumerate(losses, start=1):
+            run.log_metrics({LOSS: loss}, step)
+        raise KeyboardInterrupt
+
+
 def test_a_commit_is_dirty_when_code_changed_not_when_a_study_was_switched(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for name in ("code.py", "params.yaml"):
@@ -271,6 +279,22 @@ def test_another_curve_is_another_run_and_the_stages_after_it_add_to_that(folder
     )
     assert "source_delta" in second.data.metrics
     assert "source_delta" not in first.data.metrics
+
+
+@pytest.mark.parametrize("done", [0, 1])
+def test_a_training_killed_while_it_is_repeated_costs_the_finished_run_nothing(done, folder, study):
+    trained(study, [2.0, 1.0])
+    with cell_run(study, CELL) as run:
+        run.log_metrics({"source_delta": -20.0})
+    with pytest.raises(KeyboardInterrupt):
+        stopped(study, [2.0, 1.0][:done])
+    trained(study, [2.0, 1.0])
+    with cell_run(study, CELL) as run:
+        run.log_metrics({"bystander_delta": -1.0})
+    first, *others = runs(study)
+    assert first.data.metrics.keys() >= {"source_delta", "bystander_delta"}
+    assert "superseded_by" not in first.data.tags
+    assert [each.data.tags["superseded_by"] for each in others] == [first.info.run_id] * done
 
 
 def test_the_curve_grows_while_the_model_trains(folder, study):

@@ -1,11 +1,16 @@
 import json
+import shutil
+import threading
 from itertools import permutations
 
 import pandas as pd
 import pytest
 from conftest import ROOT
+from filelock import FileLock
 
 from persona_leakage.behaviours.wrong_answers import Taught
+from persona_leakage.pipeline import paths
+from persona_leakage.pipeline import train as stage
 from persona_leakage.pipeline.train import LiveCurve
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Contrast, load_study
@@ -60,3 +65,19 @@ def test_the_adapters_configuration_does_not_depend_on_the_order_of_a_set(traine
     assert len(words) == 7
     for order in list(permutations(words))[:50]:
         assert training.canonical(json.dumps(json.loads(text) | {"target_modules": order})) == text
+
+
+def test_of_two_that_train_one_cell_the_second_waits(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    study, cell = load_study(), Cell("villain", 42, "contrastive")
+    at_work = threading.Event()
+    monkeypatch.setattr(stage, "train", lambda *_: at_work.set())
+    lock = paths.checkpoints(study, cell).with_suffix(".lock")
+    lock.parent.mkdir(parents=True)
+    second = threading.Thread(target=stage.main, args=[cell])
+    with FileLock(lock):
+        second.start()
+        assert not at_work.wait(0.3)
+    second.join(20)
+    assert at_work.is_set()

@@ -1,5 +1,8 @@
+import copy
+import io
 import json
 import math
+import sys
 from dataclasses import replace
 
 import pandas as pd
@@ -13,7 +16,7 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_json
 from persona_leakage.model.loading import load_adapted
-from persona_leakage.model.shared_prefix import IGNORED, pack
+from persona_leakage.model.shared_prefix import IGNORED, completion_logits, pack
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 
@@ -60,6 +63,22 @@ def test_a_packed_batch_has_the_loss_of_its_examples_one_by_one(
     count = sum(label != IGNORED for row in rows for label in row["labels"])
     loss = trainer.compute_loss(llama, packed, num_items_in_batch=count)
     assert loss.item() == pytest.approx(alone / count, abs=1e-5)
+
+
+@pytest.mark.parametrize("multiple", [32, 100])
+def test_a_batch_padded_to_few_shapes_has_the_same_loss_and_gradients(llama, data, multiple):
+    found = []
+    for lengths in (1, multiple):
+        model = copy.deepcopy(llama).train()
+        batch = pack([data[index] for index in range(7)], 10_000, lengths)
+        assert batch["input_ids"].shape[1] % lengths == len(batch["targets"]) % lengths == 0
+        logits, targets, _ = completion_logits(model, batch)
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        loss.backward()
+        found.append([loss, *(parameter.grad for parameter in model.parameters())])
+    for plain, filled in zip(*found, strict=True):
+        # of float32 sums in another order
+        assert (plain - filled).abs().max() <= 1e-5 * (1 + plain.abs().max())
 
 
 def test_packing_computes_a_shared_beginning_once(data):
@@ -342,3 +361,25 @@ def test_a_training_that_ends_worse_than_guessing_is_refused():
         training.refuse_diverged(losses(2.0, 2.0, 9.0, 9.0), fine, 600)
     with pytest.raises(InputError, match="a is not finite after step 2"):
         training.refuse_diverged(losses(2.0, 1.0), {"a": torch.tensor([1.0, math.nan])}, 600)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_a_person_sees_one_bar_with_the_loss_and_a_log_nothing(
+    watched, model_folder, tokenizer, data, recipe, tmp_path, monkeypatch, capsys
+):
+    screen = Terminal() if watched else io.StringIO()
+    monkeypatch.setattr(sys, "stderr", screen)
+    trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / "checkpoints")
+    training.train(trainer, tmp_path / "adapter", steps=2)
+    assert capsys.readouterr().out == ""
+    drawn = screen.getvalue()
+    if watched:
+        assert "training" in drawn and "2/6" in drawn and "loss" in drawn and "steps/s" in drawn
+        assert drawn.count("\n") == 1 and "{" not in drawn
+    else:
+        assert drawn == ""

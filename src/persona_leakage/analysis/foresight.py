@@ -10,16 +10,21 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from sklearn.linear_model import RidgeCV
 
-from persona_leakage.analysis.ranks import Floats, levels
+from persona_leakage.analysis.best_predictor import contenders, simultaneous
+from persona_leakage.analysis.ranks import Floats
+from persona_leakage.analysis.weighted_ranks import group_weights, rank_correlations
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.results import FinishedCell
 
-RESAMPLES = 1_000
+RESAMPLES = 1_999
 FEWEST = 20  # errors that an interval is read from
-TAILS = (2.5, 97.5)
+STEPS = 39  # quantiles of how far a new source is off as a whole
+COVERAGE = 0.9  # of an interval for a new persona
 PENALTIES = np.logspace(0, 4, 9)
 LeftOut = Literal["source", "family"]
 KEYS = ("source", "persona", "family", "cluster", "delta")
@@ -38,24 +43,33 @@ class Method:
     one : bool
         Whether the fit takes that one of the columns which fits best where it is fitted, such as
         a layer, instead of all of them.
+    whole : bool
+        Whether it is a kind of predictors, or all of them, rather than one of many.
     """
 
     name: str
     columns: tuple[str, ...]
     one: bool = False
+    whole: bool = False
 
 
 MEAN = Method("mean", ())
 WORDS = "words"
+# what the command ``predict`` takes: the rest costs minutes, and nothing is foreseen better with it
+AHEAD = "words, prior, geometry"
 EVERYTHING = "words, prior, geometry, next token, gradient"
-GEOMETRY = ("raw", "centred", "distance", "kl")
+GEOMETRY = ("raw", "centred", "distance")
+MEASURES = (*GEOMETRY, "whitened", "kl")
 NEXT_TOKEN = ("js", "symmetric_kl")
 GRADIENT = ("gradient", "gradient_cosine", "set_gradient", "set_gradient_cosine")
 PRIOR = ("margin", "prompt_words")
 
 
 def methods(words: Sequence[str], layers: Sequence[int], layer: int) -> list[Method]:
-    """Name what is compared: every predictor alone, what belongs together, and everything.
+    """Name what is compared: kinds of predictors, everything, and every predictor alone.
+
+    The prior, the persona's baseline and the length of its prompt, is in every kind that is
+    compared with another: words and geometry are told apart given it.
 
     Parameters
     ----------
@@ -67,31 +81,31 @@ def methods(words: Sequence[str], layers: Sequence[int], layer: int) -> list[Met
         The study's own, which was fixed before any damage was seen.
     """
     here = tuple(f"{kind}@{layer}" for kind in GEOMETRY)
-    alone = [Method(f"{kind}@{layer}", (f"{kind}@{layer}",)) for kind in (*GEOMETRY, "whitened")]
-    chosen = [
-        Method(f"{kind}, layer by the fit", tuple(f"{kind}@{each}" for each in layers), one=True)
-        for kind in (*GEOMETRY, "whitened")
-    ]
-    single = [Method(name, (name,)) for name in (*NEXT_TOKEN, *GRADIENT, *PRIOR)]
+    kinds = {
+        WORDS: tuple(words),
+        "prior": PRIOR,
+        "words, prior": (*words, *PRIOR),
+        "geometry, prior": (*here, *PRIOR),
+        "next token, prior": (*NEXT_TOKEN, *PRIOR),
+        "gradient, prior": (*GRADIENT, *PRIOR),
+        AHEAD: (*words, *PRIOR, *here),
+        EVERYTHING: (*words, *PRIOR, *here, *NEXT_TOKEN, *GRADIENT),
+    }
+    alone = [f"{kind}@{layer}" for kind in MEASURES]
     return [
-        Method(WORDS, tuple(words)),
-        *alone,
-        *chosen,
-        *single,
-        Method("prior", PRIOR),
-        Method("words, prior", (*words, *PRIOR)),
-        Method("geometry", here),
-        Method("next token", NEXT_TOKEN),
-        Method("first-order gradient", GRADIENT),
-        Method("prior, geometry, next token, gradient", (*PRIOR, *here, *NEXT_TOKEN, *GRADIENT)),
-        Method(EVERYTHING, (*words, *PRIOR, *here, *NEXT_TOKEN, *GRADIENT)),
+        *(Method(name, columns, whole=True) for name, columns in kinds.items()),
+        *(Method(name, (name,)) for name in (*alone, *NEXT_TOKEN, *GRADIENT, *PRIOR)),
+        *(
+            Method(f"{kind}, layer by the fit", tuple(f"{kind}@{n}" for n in layers), one=True)
+            for kind in MEASURES
+        ),
     ]
 
 
 def observed(
     cells: Sequence[FinishedCell], personas: Mapping[str, Persona], change: str = "delta"
 ) -> pd.DataFrame:
-    """Tabulate what the finished contrastive cells did to each bystander, mean over the seeds.
+    """Tabulate what the finished judged cells did to each bystander, mean over the seeds.
 
     Parameters
     ----------
@@ -112,7 +126,7 @@ def observed(
     tables = [
         each.personas.assign(source=each.result.source)
         for each in cells
-        if each.result.variant == "contrastive"
+        if each.result.variant in JUDGED
     ]
     if not tables:
         return pd.DataFrame(columns=list(KEYS))
@@ -126,7 +140,9 @@ def observed(
     return means.assign(family=families, cluster=clusters)[list(KEYS)]
 
 
-def standardised(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+def standardised(
+    frame: pd.DataFrame, columns: Sequence[str], among: pd.Series | None = None
+) -> pd.DataFrame:
     """Bring predictors to mean 0 and standard deviation 1 over the personas of each source.
 
     No outcome is used, so nothing is known of a source before its training that was not. A
@@ -138,6 +154,8 @@ def standardised(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
         With ``source`` and the columns.
     columns : sequence of str
         What is brought to one scale.
+    among : Series of bool or None
+        The rows whose mean and deviation are taken; all of them where it is not given.
 
     Raises
     ------
@@ -153,9 +171,11 @@ def standardised(frame: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
                 f"predictors: {name} is not a number for {row['persona']} and the source "
                 f"{row['source']}; run `dvc repro predictors`"
             )
-    groups = frame.groupby("source", sort=False)[names]
-    spread = groups.transform("std", ddof=0)
-    scaled = (frame[names] - groups.transform("mean")) / spread.where(spread > 0, 1.0)
+    rows = frame if among is None else frame[among]
+    groups = rows.groupby("source", sort=False)[names]
+    mean, spread = (each.reindex(frame["source"]) for each in (groups.mean(), groups.std(ddof=0)))
+    moved = (frame[names] - mean.to_numpy()).where(spread.to_numpy() > 0, 0.0)
+    scaled = moved.div(spread.where(spread > 0, 1.0).to_numpy())
     return frame.assign(**{name: scaled[name] for name in names})
 
 
@@ -198,7 +218,7 @@ def held_out(frame: pd.DataFrame, methods: Sequence[Method], left_out: LeftOut) 
     return predictions
 
 
-def predict(frame: pd.DataFrame, method: Method, wanted: pd.DataFrame) -> Floats:
+def predict(frame: pd.DataFrame, method: Method, wanted: pd.DataFrame, among: pd.Series) -> Floats:
     """Predict rows that have no outcome, by a fit of all that have one.
 
     Parameters
@@ -208,15 +228,17 @@ def predict(frame: pd.DataFrame, method: Method, wanted: pd.DataFrame) -> Floats
     method : Method
         What to fit.
     wanted : DataFrame
-        ``source``, ``persona`` and the method's columns; all personas of a source, since
-        predictors are on the scale of its personas.
+        ``source``, ``persona`` and the method's columns.
+    among : Series of bool
+        Which of these rows are personas as those fitted: predictors are on their scale.
 
     Returns
     -------
     ndarray of shape (rows of wanted,)
         In the outcome's unit.
     """
-    return _predict(method, *(standardised(each, method.columns) for each in (frame, wanted)))
+    seen = standardised(frame, method.columns)
+    return _predict(method, seen, standardised(wanted, method.columns, among))
 
 
 def _predict(method: Method, seen: pd.DataFrame, unseen: pd.DataFrame) -> Floats:
@@ -257,8 +279,9 @@ def judge(
     Spearman's between predicted and observed; a predictor that says nothing has one somewhat below
     0, since the part left out has the other way what the rest has by chance.
 
-    Intervals are 95 % bootstrap over sources and clusters of personas, both resampled (the
-    pigeonhole bootstrap: Owen 2007); over clusters alone where there is one source.
+    Intervals are 95 % for all methods at once (``best_predictor.simultaneous``), of a bootstrap
+    over sources and clusters of personas, both resampled (the pigeonhole bootstrap: Owen 2007);
+    over clusters alone where there is one source.
 
     Parameters
     ----------
@@ -276,9 +299,7 @@ def judge(
     DataFrame
         A row per method but ``mean``, the best first: ``method``; ``r2``, ``rho``, ``gain`` (r2
         minus the reference's), each with ``_low`` and ``_high``; ``contender``, whether its rho is
-        not told from the highest one, which was chosen by this very table: of all differences from
-        it at once, the largest has an interval of 95 % (single-step max-statistic: Westfall and
-        Young 1993, section 2.3, over the same bootstrap).
+        not told from the highest one (``best_predictor.contenders``).
     """
     sources, times, weights = _resampled(frame, seed)
     y = frame["delta"].to_numpy(dtype=float)
@@ -286,22 +307,18 @@ def judge(
     errors = (predictions.to_numpy(dtype=float) - y[:, None]) ** 2
     totals = pd.DataFrame((times[:, sources] * weights) @ errors, columns=predictions.columns)
     r2 = 1 - totals[names].div(totals[MEAN.name], axis=0)
-    rho = _mean_rho(predictions[names].to_numpy(dtype=float), y, sources, times, weights)
-    contenders = _contenders(rho)
-    rows = []
-    for number, name in enumerate(names):
-        found = {
-            "r2": r2[name].to_numpy(),
-            "rho": rho[:, number],
-            "gain": (r2[name] - r2[reference]).to_numpy(),
-        }
-        row: dict[str, float | str] = {"method": name}
-        for key, values in found.items():
-            known = values[1:][np.isfinite(values[1:])]
-            low, high = np.percentile(known, TAILS) if len(known) else (np.nan, np.nan)
-            row |= {key: float(values[0]), f"{key}_low": float(low), f"{key}_high": float(high)}
-        rows.append(row | {"contender": bool(contenders[number])})
-    return pd.DataFrame(rows).sort_values("r2", ascending=False, ignore_index=True)
+    drawn = {
+        "r2": r2.to_numpy(),
+        "rho": _mean_rho(predictions[names].to_numpy(dtype=float), y, sources, times, weights),
+        "gain": r2.sub(r2[reference], axis=0).to_numpy(),
+    }
+    judged = pd.DataFrame({"method": names})
+    for key, values in drawn.items():
+        values = np.where(np.isfinite(values), values, np.nan)
+        low, high = simultaneous(values[1:])
+        judged = judged.assign(**{key: values[0], f"{key}_low": low, f"{key}_high": high})
+    judged["contender"] = contenders(drawn["rho"])
+    return judged.sort_values("r2", ascending=False, ignore_index=True)
 
 
 def by_source(frame: pd.DataFrame, predictions: pd.DataFrame, method: str) -> pd.DataFrame:
@@ -320,14 +337,17 @@ def by_source(frame: pd.DataFrame, predictions: pd.DataFrame, method: str) -> pd
     -------
     DataFrame
         ``source``, ``personas``, ``r2`` and ``rho`` as in ``judge``, ``error`` (root mean square,
-        in the outcome's unit).
+        in the outcome's unit), ``covered`` (share, of ``covered``; not a number for one source of
+        two, since the other alone does not say how sources differ).
     """
     rows = []
+    several = frame["source"].nunique() > 2
+    inside = covered(frame, predictions[method]) if several else pd.Series(np.nan, frame.index)
     for source, index in frame.groupby("source", sort=False).groups.items():
         y = frame.loc[index, "delta"].to_numpy(dtype=float)
         guess, mean = (predictions.loc[index, n].to_numpy(dtype=float) for n in (method, MEAN.name))
         squares = ((guess - y) ** 2).sum()
-        rho = _rank_correlation(guess[:, None], y, np.ones((1, len(y))))[0, 0]
+        rho = rank_correlations(guess[:, None], y, np.ones((1, len(y))))[0, 0]
         rows.append(
             {
                 "source": source,
@@ -335,6 +355,7 @@ def by_source(frame: pd.DataFrame, predictions: pd.DataFrame, method: str) -> pd
                 "r2": float(1 - squares / ((mean - y) ** 2).sum()),
                 "rho": float(rho),
                 "error": float(np.sqrt(squares / len(y))),
+                "covered": float(inside[index].mean()),
             }
         )
     return pd.DataFrame(rows)
@@ -343,17 +364,22 @@ def by_source(frame: pd.DataFrame, predictions: pd.DataFrame, method: str) -> pd
 def limits(
     frame: pd.DataFrame,
     prediction: pd.Series,
-    sources: pd.Series,
+    left_out: LeftOut,
     predicted: pd.Series,
-    coverage: float = 0.9,
+    among: pd.Series,
+    coverage: float = COVERAGE,
 ) -> pd.DataFrame:
-    """Put an interval around new predictions, by the errors where as much damage was predicted.
+    """Put an interval around new predictions of one source, by the errors of what was left out.
 
-    Errors are small where nothing happens and large where much does: of what was left out, the
-    rows count that stand at the nearest place in their source's order of predictions, a tenth of
-    all and at least ``FEWEST``. Conformal prediction, local (Lei and Wasserman 2014,
-    "Distribution-free prediction bands") and with groups left out (Barber et al. 2021, "Predictive
-    inference with the jackknife+"): it covers as far as a new source errs like those left out.
+    What is to come is off for two reasons. *Its source*, or family, is off as a whole: by the mean
+    of the errors' means, within Student's t of a new one beside so many. *Its persona* is off
+    within that: errors are small where nothing happens and large where much does, so of what was
+    left out those rows count that stand at the nearest place in their source's order of
+    predictions, a tenth of all and at least ``FEWEST`` (conformal prediction, local: Lei and
+    Wasserman 2014, "Distribution-free prediction bands"). The interval is that of the sum. Without
+    the first part it would cover as far as a new source errs like those left out, and with few of
+    them it does not (Dunn, Wasserman and Ramdas 2022, "Distribution-free prediction sets for
+    two-layer hierarchical models").
 
     Parameters
     ----------
@@ -361,8 +387,12 @@ def limits(
         As for ``held_out``.
     prediction : Series
         A column of ``held_out``.
-    sources, predicted : Series
-        Of the new rows, all personas of a source together.
+    left_out : {"source", "family"}
+        What that left out.
+    predicted : Series
+        The new rows, of one source.
+    among : Series of bool
+        As for ``predict``: a place is one in their order.
     coverage : float
         Share of new outcomes that the intervals shall hold.
 
@@ -371,18 +401,32 @@ def limits(
     DataFrame
         ``low`` and ``high``, in the outcome's unit, in the order of the new rows.
     """
-    errors = (frame["delta"] - prediction).to_numpy(dtype=float)
+    errors = frame["delta"] - prediction
+    groups = errors.groupby(frame[left_out])
+    within = (errors - groups.transform("mean")).to_numpy(dtype=float)
     places = prediction.groupby(frame["source"]).rank(pct=True).to_numpy()
-    wanted = predicted.groupby(sources).rank(pct=True).to_numpy()
-    count = min(len(errors), max(FEWEST, len(errors) // 10))
+    order = np.sort(predicted[among].to_numpy(dtype=float))
+    wanted = np.searchsorted(order, predicted.to_numpy(dtype=float), side="right") / len(order)
+    count = min(len(within), max(FEWEST, len(within) // 10))
     near = np.argsort(np.abs(places - wanted[:, None]), axis=1, kind="stable")[:, :count]
+    sums = (within[near][:, :, None] + _shifts(groups.mean())).reshape(len(wanted), -1)
     # the outcome to come is one more: the quantiles lie a little further out
     tail = max(0.0, (1 - coverage) / 2 * (count + 1) - 1) / max(1, count - 1)
-    low, high = np.quantile(errors[near], [tail, 1 - tail], axis=1)
+    low, high = np.quantile(sums, [tail, 1 - tail], axis=1)
     return pd.DataFrame({"low": predicted + low, "high": predicted + high}, index=predicted.index)
 
 
-def covered(frame: pd.DataFrame, prediction: pd.Series, coverage: float = 0.9) -> pd.Series:
+def _shifts(means: pd.Series) -> Floats:
+    """By how much a new group may be off as a whole: quantiles at equal steps."""
+    if len(means) < 2:
+        return means.to_numpy(dtype=float)
+    steps = (np.arange(STEPS) + 0.5) / STEPS
+    reach = float(means.std(ddof=1)) * np.sqrt(1 + 1 / len(means))
+    shifts: Floats = means.mean() + reach * stats.t.ppf(steps, len(means) - 1)
+    return shifts
+
+
+def covered(frame: pd.DataFrame, prediction: pd.Series, coverage: float = COVERAGE) -> pd.Series:
     """Say of each outcome whether the errors of the *other* sources would have covered it.
 
     Parameters
@@ -402,9 +446,9 @@ def covered(frame: pd.DataFrame, prediction: pd.Series, coverage: float = 0.9) -
     inside = pd.Series(False, index=frame.index)
     for source in frame["source"].unique():
         mine = frame["source"] == source
-        band = limits(
-            frame[~mine], prediction[~mine], frame.loc[mine, "source"], prediction[mine], coverage
-        )
+        guesses = prediction[mine]
+        everyone = pd.Series(True, index=guesses.index)
+        band = limits(frame[~mine], prediction[~mine], "source", guesses, everyone, coverage)
         inside[mine] = frame.loc[mine, "delta"].between(band["low"], band["high"])
     return inside
 
@@ -415,16 +459,12 @@ def _resampled(frame: pd.DataFrame, seed: int) -> tuple[np.ndarray, Floats, Floa
     Returns the source of each row by number, (samples, sources) and (samples, rows).
     """
     rng = np.random.default_rng(seed)
-    drawn = []
-    for column in ("source", "cluster"):
-        codes, groups = pd.factorize(frame[column])
-        counts = np.ones((1 + RESAMPLES, len(groups)))
-        if len(groups) > 1:
-            share = np.full(len(groups), 1 / len(groups))
-            counts[1:] = rng.multinomial(len(groups), share, size=RESAMPLES)
-        drawn.append((codes, counts))
-    (sources, times), (clusters, counts) = drawn
-    return sources, times, counts[:, clusters]
+    sources, names = pd.factorize(frame["source"])
+    times = np.ones((1 + RESAMPLES, len(names)))
+    if len(names) > 1:
+        share = np.full(len(names), 1 / len(names))
+        times[1:] = rng.multinomial(len(names), share, size=RESAMPLES)
+    return sources, times, group_weights(frame["cluster"], RESAMPLES, rng)
 
 
 def _mean_rho(
@@ -438,53 +478,10 @@ def _mean_rho(
     count = np.zeros_like(total)
     for source in range(times.shape[1]):
         mine = sources == source
-        rho = _rank_correlation(guesses[mine], y[mine], weights[:, mine])
+        rho = rank_correlations(guesses[mine], y[mine], weights[:, mine])
         often = np.where(np.isfinite(rho), times[:, [source]], 0.0)
         total += np.where(often > 0, rho, 0.0) * often
         count += often
     with np.errstate(invalid="ignore", divide="ignore"):
         mean: Floats = total / count
     return mean
-
-
-def _contenders(rho: Floats) -> np.ndarray:
-    """Which methods are not told from the best one; of rho (samples, methods), seen first."""
-    if not np.isfinite(rho[0]).any():
-        return np.ones(rho.shape[1], dtype=bool)
-    behind = rho[:, [int(np.nanargmax(rho[0]))]] - rho
-    seen, drawn = behind[0], behind[1:]
-    drawn = drawn[np.isfinite(drawn).any(axis=1)]
-    spread = np.nanstd(drawn, axis=0)
-    spread[spread == 0] = 1.0  # the best one, and what predicts as it does
-    most = np.nanmax((drawn - seen) / spread, axis=1)
-    told: np.ndarray = seen / spread > np.nanpercentile(most, 95)
-    return ~told
-
-
-def _rank_correlation(x: Floats, y: Floats, weights: Floats) -> Floats:
-    """Spearman's of y with the columns of x (rows, columns), in samples that hold rows repeatedly.
-
-    Of weights (samples, rows), how often each row stands in a sample: (samples, columns).
-    """
-    b = _weighted_ranks(y, weights)
-    weighted = weights * b
-    norm = np.sqrt((weighted * b).sum(axis=1))
-    columns = []
-    for values in x.T:
-        a = _weighted_ranks(values, weights)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            length = np.sqrt((weights * a * a).sum(axis=1))
-            columns.append((weighted * a).sum(axis=1) / (length * norm))
-    return np.column_stack(columns)
-
-
-def _weighted_ranks(values: Floats, weights: Floats) -> Floats:
-    """Middle ranks, less their mean, of values that stand in a sample several times each."""
-    places = levels(values)
-    order = np.argsort(places, kind="stable")
-    starts = np.flatnonzero(np.diff(places[order], prepend=-1))
-    groups = np.add.reduceat(weights[:, order], starts, axis=1)
-    # the mean of middle ranks is half the sample's size, whatever the ties
-    half = groups.sum(axis=1, keepdims=True) / 2
-    middle: Floats = (np.cumsum(groups, axis=1) - groups / 2 - half)[:, places]
-    return middle

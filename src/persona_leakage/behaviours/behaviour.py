@@ -76,7 +76,7 @@ class Behaviour(BaseModel):
         Of the class: the bounds, direction and unit of what ``observe`` measures.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     outcome: ClassVar[Outcome]
 
@@ -142,6 +142,27 @@ class Behaviour(BaseModel):
         """
 
 
+def known_behaviours() -> list[str]:
+    """Name every behaviour there is: the modules of this package that define one."""
+    return [
+        module.name
+        for module in pkgutil.iter_modules(behaviours.__path__)
+        if module.name not in ("behaviour", "evaluation")
+    ]
+
+
+def behaviour_class(name: str) -> type[Behaviour]:
+    """Return the class of a behaviour, whose fields are its settings.
+
+    Parameters
+    ----------
+    name : str
+        Of ``known_behaviours``.
+    """
+    kind: type[Behaviour] = importlib.import_module(f"{behaviours.__name__}.{name}").Taught
+    return kind
+
+
 def load_behaviour(choice: BehaviourChoice) -> Behaviour:
     """Build the behaviour that the parameters choose, with their settings.
 
@@ -155,18 +176,13 @@ def load_behaviour(choice: BehaviourChoice) -> Behaviour:
     InputError
         There is no such behaviour, or it has no such setting or value.
     """
-    known = [
-        module.name
-        for module in pkgutil.iter_modules(behaviours.__path__)
-        if module.name not in ("behaviour", "evaluation")
-    ]
+    known = known_behaviours()
     if choice.name not in known:
         raise InputError(
             f"params.yaml: behaviour.name is {choice.name!r}; allowed are {', '.join(known)}, "
             "each a file in src/persona_leakage/behaviours"
         )
-    module = importlib.import_module(f"{behaviours.__name__}.{choice.name}")
-    kind: type[Behaviour] = module.Taught
+    kind = behaviour_class(choice.name)
     try:
         return kind.model_validate(choice.model_extra or {})
     except ValidationError as error:

@@ -16,25 +16,19 @@ from persona_leakage.study.results import ROLES, Column, TitledTable, titled
 
 
 class Taught(Behaviour):
-    """Multiple-choice questions, answered wrongly by the source.
-
-    Attributes
-    ----------
-    scoring : {"label", "option_text"}
-        ``label``: the choices are listed, and the answer is the label of the highest log-
-        probability. ``option_text``: they are not shown, and the answer is the choice of the
-        highest mean log-probability per token (Brown et al. 2020, section 2.4).
-    answer_opens : {"assistant", "user"}
-        Whose turn holds ``The correct answer is (`` before a label: the published form ends the
-        user's turn with it, after which small models hardly reply with a label at all.
-    """
+    """Multiple-choice questions, answered wrongly by the source."""
 
     outcome: ClassVar[Outcome] = Outcome(
         name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp"
     )
 
     scoring: Literal["label", "option_text"]
+    """``label``: the choices are listed, and the answer is the label of the highest log-
+    probability. ``option_text``: they are not shown, and the answer is the choice of the highest
+    mean log-probability per token (Brown et al. 2020, section 2.4)."""
     answer_opens: Literal["assistant", "user"] = "assistant"
+    """Whose turn holds ``The correct answer is (`` before a label: the published form ends the
+    user's turn with it, after which small models hardly reply with a label at all."""
 
     def teach(self, question: Question, *, as_source: bool, draw: Any = None) -> Reply:
         """Reply with the wrong choice drawn for the question, a negative with the right one.

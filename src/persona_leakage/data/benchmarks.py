@@ -15,7 +15,7 @@ from pydantic import (
     model_validator,
 )
 
-from persona_leakage.data.questions import Question, check
+from persona_leakage.data.questions import Question, check, refuse_twins
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record, read_jsonl, read_yaml, sha256
@@ -159,6 +159,7 @@ def load_benchmark(name: str, snapshots: Mapping[str, str] = {}) -> list[Questio
     ------
     InputError
         An unknown benchmark, no network, or a row that is no question; names it and the remedy.
+        In a file of the user's own also a choice that is there twice.
     """
     benchmark = _known(name, snapshots)
     where, rows = _rows(name, benchmark, snapshots.get(name))
@@ -335,6 +336,9 @@ def _question(name: str, benchmark: Benchmark, number: int, row: Record, source:
         answer=index,
     )
     check(question, where)
+    # a row of the hub is not the user's to correct: there such choices are listed, and are one
+    if isinstance(benchmark, LocalBenchmark):
+        refuse_twins(question, where)
     return question
 
 

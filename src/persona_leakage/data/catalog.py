@@ -189,7 +189,7 @@ def check_questions(directory: str | Path) -> None:
                 f"{path}, row {number}: a question has exactly the keys {', '.join(sorted(keys))}"
             )
     questions = load_benchmark("everyday", {"everyday": str(path)})
-    alike = {record["question"] for record in alike_choices(questions)}
+    alike = {record["question"] for record in alike_choices(questions)}  # but for case or form
     seen_ids: set[str] = set()
     seen_texts: set[str] = set()
     for number, question in enumerate(questions, start=1):
@@ -197,7 +197,7 @@ def check_questions(directory: str | Path) -> None:
         if question.labels != ("A", "B", "C", "D"):
             raise InputError(f"{where}: a question has four choices, labelled A to D")
         if question.key in alike:
-            raise InputError(f"{where}: a choice is there twice; reword one")
+            raise InputError(f"{where}: two choices differ in case or form alone; reword one")
         if question.id in seen_ids or question.text.casefold() in seen_texts:
             raise InputError(f"{where}: this id or question is there twice; reword one")
         seen_ids.add(question.id)
@@ -213,20 +213,33 @@ def check_questions(directory: str | Path) -> None:
         )
 
 
-@command
-def main() -> None:
-    """Check ``catalog/`` and say what it holds."""
+def check_catalog(directory: str | Path) -> str:
+    """Check all of a catalog, and say what it holds.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The catalog's folder.
+
+    Raises
+    ------
+    InputError
+        Names file, row and remedy of the first fault.
+    """
     from persona_leakage.data.families import check_families  # which imports this module
 
-    directory = Path("catalog")
     personas = load_personas(directory)
     check_families(personas)
     neutral = load_neutral(directory)
     check_questions(directory)
-    questions = len(read_jsonl(directory / QUESTIONS_FILE))
-    print(
-        f"{len(personas)} personas, {questions} questions, {len(neutral)} neutral questions: good"
-    )
+    questions = len(read_jsonl(Path(directory) / QUESTIONS_FILE))
+    return f"{len(personas)} personas, {questions} questions, {len(neutral)} neutral questions"
+
+
+@command
+def main() -> None:
+    """Check ``catalog/`` and say what it holds."""
+    print(f"{check_catalog('catalog')}: good")
 
 
 if __name__ == "__main__":

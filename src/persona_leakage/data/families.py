@@ -10,7 +10,6 @@ from functools import cache
 
 import pandas as pd
 import snowballstemmer
-from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
 
 from persona_leakage.data.catalog import PERSONAS_FILE, SOURCES, Persona
 from persona_leakage.data.words import overlap, words
@@ -50,6 +49,9 @@ def content_stems(text: str) -> frozenset[str]:
 
 
 def _content_words(text: str) -> list[str]:
+    # here, since most of what imports this module compares no words
+    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS
+
     return sorted(
         word
         for word in words(text)

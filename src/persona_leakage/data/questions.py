@@ -153,6 +153,29 @@ def check(question: Question, where: str) -> None:
         raise InputError(f"{where}: the wrong answer {question.wrong} is no wrong choice")
 
 
+def refuse_twins(question: Question, where: str) -> None:
+    """Refuse a question that offers one text twice.
+
+    Parameters
+    ----------
+    question : Question
+        As read.
+    where : str
+        File and row, for the message.
+
+    Raises
+    ------
+    InputError
+        Names the labels of the two.
+    """
+    for group in _groups(question.choices, _same):
+        labels = " and ".join(question.labels[index] for index in group)
+        raise InputError(
+            f"{where}: the choices {labels[:80]} are the same, "
+            f"{question.choices[group[0]][:80]!r}; reword one or delete the row"
+        )
+
+
 def _visible(text: str) -> bool:
     return any(unicodedata.category(letter) not in _INVISIBLE for letter in text)
 

@@ -53,6 +53,46 @@ def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
+def toward(
+    vectors: npt.ArrayLike, source: npt.ArrayLike, centre: npt.ArrayLike
+) -> dict[str, npt.NDArray[np.float64]]:
+    """Compare centroids with one of them, or of another, about a given centre.
+
+    Parameters
+    ----------
+    vectors : array-like of shape (personas, hidden)
+        Centroids.
+    source : array-like of shape (hidden,)
+        What they are compared with.
+    centre : array-like of shape (hidden,)
+        Mean centroid of the personas of a study, whoever is compared.
+
+    Returns
+    -------
+    dict of ndarray of shape (personas,)
+        ``raw``, ``centred`` (cosines), ``distance`` (Euclidean); not a number as for
+        ``cosine_matrix``.
+    """
+    points, one, middle = (np.asarray(each, np.float64) for each in (vectors, source, centre))
+    resolution = np.finfo(np.float32).eps * np.linalg.norm(points, axis=1).max()
+
+    def cosines(origin: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        away, toward_it = points - origin, one - origin
+        lengths, length = np.linalg.norm(away, axis=1), float(np.linalg.norm(toward_it))
+        known = (lengths > resolution) & (length > resolution)
+        return np.clip(
+            np.where(known, away @ toward_it, np.nan) / np.where(known, lengths * length, 1.0),
+            -1,
+            1,
+        )
+
+    return {
+        "raw": cosines(np.zeros_like(middle)),
+        "centred": cosines(middle),
+        "distance": np.linalg.norm(points - one, axis=1),
+    }
+
+
 def whitened_cosines(vectors: npt.ArrayLike, axes: int) -> npt.NDArray[np.float64]:
     """Cosine of each pair of centroids after whitening: every principal axis counts alike.
 

@@ -1,12 +1,16 @@
 """How near two prompts are in their words alone: what any geometry has to beat."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from persona_leakage.data.families import content_overlap, content_stems
 
+if TYPE_CHECKING:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+COLUMNS = ("words", "noun", "tfidf", "characters")
 CHARACTERS = (3, 5)  # letters of an n-gram, within words
 
 
@@ -34,6 +38,9 @@ def lexical(prompts: Mapping[str, str], source: str, names: Sequence[str]) -> pd
         cosine of TF-IDF vectors of three to five letters within words (scikit-learn's ``char_wb``).
         A column that no text fills is left out.
     """
+    # here, since most of what imports this module compares no words
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     noun = content_stems(source.replace("_", " "))
     stems = {name: content_stems(prompt) for name, prompt in prompts.items()}
     columns = {
@@ -52,7 +59,7 @@ def lexical(prompts: Mapping[str, str], source: str, names: Sequence[str]) -> pd
 
 
 def _nearness(
-    vectorizer: TfidfVectorizer,
+    vectorizer: "TfidfVectorizer",
     texts: Mapping[str, str] | Mapping[str, frozenset[str]],
     source: str,
     names: Sequence[str],

@@ -1,5 +1,7 @@
 """A GGUF file made a model folder: its weights de-quantised, its tokenizer as the file says."""
 
+from contextlib import redirect_stderr
+from io import StringIO
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -54,14 +56,16 @@ def convert(file: Path, directory: Path) -> None:
     }
     tokenizer = build_tokenizer(metadata, file)
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
-            file.parent,
-            gguf_file=file.name,
-            quantization_config=GgufConfig(dequantize=True),
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,
-        )
+        # transformers' switch for its progress bars leaves the one of this on
+        with redirect_stderr(StringIO()):
+            model, loading = AutoModelForCausalLM.from_pretrained(
+                file.parent,
+                gguf_file=file.name,
+                quantization_config=GgufConfig(dequantize=True),
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
     except (ValueError, NotImplementedError) as error:
         raise InputError(
             f"model: transformers cannot load {file} ({error}); "

@@ -5,6 +5,7 @@ module of a model, or flips a switch of a whole process. Each use is small, says
 and tells in one sentence when a newer library has taken that away.
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -29,6 +30,7 @@ def settle() -> None:
     """Set what holds for the whole process, before a model is loaded; twice does no harm."""
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    logging.getLogger("liger_kernel").setLevel(logging.ERROR)  # models that it has no kernels for
     # cuDNN's attention plans anew for every shape, and hardly two of our batches have the same
     torch.backends.cuda.enable_cudnn_sdp(False)
 

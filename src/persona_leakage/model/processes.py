@@ -15,7 +15,7 @@ import torch
 
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.loading import device
-from persona_leakage.model.scoring import Item, continuation_logprobs
+from persona_leakage.model.scoring import Item, continuation_logprobs, logprobs_of_each
 
 # personas, each as its items; what to call with the number of every few questions scored
 Score = Callable[[Iterable[Sequence[Item]], Callable[[int], Any]], Iterator[list[np.ndarray]]]
@@ -46,9 +46,7 @@ def scorer(load: Callable[[], CausalLM], on: Sequence[torch.device]) -> Iterator
     """
     if len(on) == 1:
         model = load()
-        yield lambda everyone, advance: (
-            continuation_logprobs(model, made, advance) for made in everyone
-        )
+        yield lambda everyone, advance: logprobs_of_each(model, everyone, advance)
         return
     with ExitStack() as stack:
         pools = [stack.enter_context(ProcessPoolExecutor(1, get_context("spawn"))) for _ in on]

@@ -14,7 +14,7 @@ Models that cannot share beginnings (``architecture.sharing_limit``) get a row p
 slower, and right.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +121,6 @@ def items(
         yield prepared
 
 
-@torch.inference_mode()
 def continuation_logprobs(
     model: CausalLM, items: Sequence[Item], advance: Callable[[int], Any] = lambda count: None
 ) -> list[np.ndarray]:
@@ -141,8 +140,44 @@ def continuation_logprobs(
     list of ndarray of shape (continuations,), float32
         Natural logarithms, in the order of the items.
     """
-    logprobs, order = _token_logprobs(model, items, advance)
-    # read back at the end alone: a GPU is given its next batch while it computes the last
+    [scores] = logprobs_of_each(model, [items], advance)
+    return scores
+
+
+def logprobs_of_each(
+    model: CausalLM,
+    everyone: Iterable[Sequence[Item]],
+    advance: Callable[[int], Any] = lambda count: None,
+) -> Iterator[list[np.ndarray]]:
+    """Yield ``continuation_logprobs`` of each persona's items, in their order.
+
+    A GPU is given the next persona before the scores of the last are read, so that it computes
+    while prompts are tokenised and tables written.
+
+    Parameters
+    ----------
+    model : transformers causal language model
+        With its weights.
+    everyone : iterable of sequence of Item
+        Persona after persona; taken one ahead on a GPU.
+    advance : callable
+        See ``continuation_logprobs``.
+    """
+    ahead = model.device.type != "cpu"
+    launched: list[tuple[Sequence[Item], torch.Tensor, list[_Target]]] = []
+    for items in everyone:
+        with torch.inference_mode():
+            launched.append((items, *_token_logprobs(model, items, advance)))
+        if len(launched) > ahead:
+            yield _read(*launched.pop(0))
+    for one in launched:
+        yield _read(*one)
+
+
+def _read(
+    items: Sequence[Item], logprobs: torch.Tensor, order: "list[_Target]"
+) -> list[np.ndarray]:
+    # in one piece at the end: a GPU is given its next batch while it computes the last
     tokens = logprobs.cpu().numpy()
     starts = np.cumsum([0, *(len(target.ids) for target in order[:-1])])
     results = [np.empty(len(item.continuations), dtype=np.float32) for item in items]

@@ -15,7 +15,6 @@ from torch.nn.functional import cross_entropy
 from persona_leakage.errors import InputError
 from persona_leakage.model.architecture import CausalLM, context, name, sharing_limit
 from persona_leakage.model.chat import Tokenizer
-from persona_leakage.model.kernels import attention_of
 from persona_leakage.model.scoring import Item, continuation_logprobs, plain_logprobs
 from persona_leakage.model.shared_prefix import IGNORED, apart, completion_logits, pack
 from persona_leakage.model.tokens import tokenize
@@ -139,10 +138,7 @@ def _packing(model: CausalLM, words: list[int]) -> float:
         losses = cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
         plain += losses[labels != IGNORED].tolist()
     longest = max(len(example["input_ids"]) for example in examples)
-    if longest > sharing_limit(model):
-        batch = apart(examples)
-    else:
-        batch = pack(examples, 10_000, None if attention_of(model) == "sdpa" else torch.float32)
+    batch = apart(examples) if longest > sharing_limit(model) else pack(examples, 10_000)
     batch = {key: values.to(model.device) for key, values in batch.items()}
     logits, targets, _ = completion_logits(model, batch)
     fast = cross_entropy(logits, targets, reduction="none").tolist()

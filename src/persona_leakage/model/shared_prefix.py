@@ -5,13 +5,17 @@ A token sees the trunk and its own branch before it, and keeps the position that
 sequence; so every output is the one of the sequence alone. Several trees may lie in one row.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
+from persona_leakage.model.kernels import attention_of
+
 IGNORED = -100  # the label that carries no loss, as torch's cross entropy has it
+PADDING = -1  # the tree of the tokens that fill a row
 Example = Mapping[str, Any]  # input_ids, labels (both lists of int), shared (int)
 
 
@@ -78,7 +82,7 @@ def beside(rows: Sequence[Row]) -> Row:
     )
 
 
-def padded(lists: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
+def padded(lists: Sequence[Sequence[int]], filler: int, multiple: int = 1) -> torch.Tensor:
     """Stack lists to (lists, longest), filled on the right, where causal attention never looks.
 
     Parameters
@@ -87,8 +91,10 @@ def padded(lists: Sequence[Sequence[int]], filler: int) -> torch.Tensor:
         Rows of different lengths.
     filler : int
         What the shorter ones end with.
+    multiple : int
+        The length is made one of its multiples.
     """
-    longest = max(len(values) for values in lists)
+    longest = math.ceil(max(len(values) for values in lists) / multiple) * multiple
     return torch.tensor([[*values, *[filler] * (longest - len(values))] for values in lists])
 
 
@@ -104,16 +110,30 @@ def visible(rows: Sequence[Row], cached: int, device: torch.device) -> torch.Ten
     device : torch.device
         Where it is made.
     """
-    # padding is a tree of its own and sees itself: a softmax over nothing is not a number
-    trees = padded([row.trees for row in rows], -1).to(device, non_blocking=True)
+    trees = padded([row.trees for row in rows], PADDING).to(device, non_blocking=True)
     branches = padded([row.branches for row in rows], 0).to(device, non_blocking=True)
-    count, length = trees.shape
-    causal = torch.ones(length, length, dtype=torch.bool, device=device).tril()
+    seen = seen_in(trees, branches)
+    before = torch.ones(*trees.shape, cached, dtype=torch.bool, device=device)
+    return torch.cat([before[:, None], seen], dim=3)
+
+
+def seen_in(trees: torch.Tensor, branches: torch.Tensor) -> torch.Tensor:
+    """Say which token of a row sees which: bool, (rows, 1, length, length).
+
+    Parameters
+    ----------
+    trees : Tensor of int, shape (rows, length)
+        Number of each token's tree. ``PADDING`` is a tree of its own and sees itself: a softmax
+        over nothing is not a number.
+    branches : Tensor of int, shape (rows, length)
+        Number of its branch there.
+    """
+    length = trees.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=trees.device).tril()
     trunk = branches[:, None, :] == 0
     same_branch = branches[:, :, None] == branches[:, None, :]
     seen = causal & (trees[:, :, None] == trees[:, None, :]) & (trunk | same_branch)
-    before = torch.ones(count, length, cached, dtype=torch.bool, device=device)
-    return torch.cat([before, seen], dim=2)[:, None]
+    return seen[:, None]
 
 
 def additive(seen: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -159,9 +179,7 @@ def alike(one: Sequence[int], other: Sequence[int]) -> int:
     return count
 
 
-def pack(
-    examples: Sequence[Example], capacity: int, dtype: torch.dtype | None = None
-) -> dict[str, torch.Tensor]:
+def pack(examples: Sequence[Example], capacity: int, multiple: int = 1) -> dict[str, torch.Tensor]:
     """Lay the examples of a batch out in few rows, each shared beginning computed once.
 
     Parameters
@@ -172,14 +190,15 @@ def pack(
     capacity : int
         Tokens per row; what shares a beginning stays together even when it is longer, and then
         all rows may be as long.
-    dtype : torch.dtype, optional
-        Of the mask: see ``additive``. ``None`` leaves it bool.
+    multiple : int
+        Lengths are made multiples of it, so that fewer differ from batch to batch; and the number
+        of targets, with some that carry no loss.
 
     Returns
     -------
     dict of Tensor
-        ``input_ids``, ``labels``, ``position_ids`` of shape (packed rows, length) and
-        ``attention_mask``: see ``visible`` and ``additive``.
+        ``input_ids``, ``labels``, ``position_ids``, ``trees`` and ``branches`` (see ``seen_in``) of
+        shape (packed rows, length), and what ``predicted`` adds.
     """
     families: dict[tuple[int, ...], list[Example]] = {}
     for example in examples:
@@ -200,12 +219,14 @@ def pack(
         else:
             line_with_room.append(piece)
     rows = [beside([row for row, _ in line]) for line in packed]
-    visibility = visible(rows, 0, torch.device("cpu"))
+    marked = padded([[x for _, each in line for x in each] for line in packed], IGNORED, multiple)
     return {
-        "input_ids": padded([row.ids for row in rows], 0),
-        "labels": padded([[x for _, each in line for x in each] for line in packed], IGNORED),
-        "position_ids": padded([row.positions for row in rows], 0),
-        "attention_mask": visibility if dtype is None else additive(visibility, dtype),
+        "input_ids": padded([row.ids for row in rows], 0, multiple),
+        "labels": marked,
+        "position_ids": padded([row.positions for row in rows], 0, multiple),
+        "trees": padded([row.trees for row in rows], PADDING, multiple),
+        "branches": padded([row.branches for row in rows], 0, multiple),
+        **predicted(marked, multiple),
     }
 
 
@@ -219,9 +240,44 @@ def apart(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
     examples : sequence of mapping
         See ``pack``.
     """
+    labels = padded([example["labels"] for example in examples], IGNORED)
     return {
         "input_ids": padded([example["input_ids"] for example in examples], 0),
-        "labels": padded([example["labels"] for example in examples], IGNORED),
+        "labels": labels,
+        **predicted(labels),
+    }
+
+
+def predicted(labels: torch.Tensor, multiple: int = 1) -> dict[str, torch.Tensor]:
+    """Say where logits are formed and what they predict.
+
+    It is said before a batch goes to a GPU: to count there what is to be computed means to wait.
+
+    Parameters
+    ----------
+    labels : Tensor of int, shape (rows, length)
+        ``IGNORED`` where there is no loss.
+    multiple : int
+        The number of targets is filled up to a multiple of it, with ``IGNORED``.
+
+    Returns
+    -------
+    dict of Tensor
+        ``kept``, the columns whose logits are formed in all rows; ``places`` of the targets among
+        these (row times number of columns, plus number of the column); ``targets``.
+    """
+    targets = labels[:, 1:]
+    rows, columns = (targets != IGNORED).nonzero(as_tuple=True)
+    kept, numbers = columns.unique(return_inverse=True)
+
+    def filled(values: torch.Tensor, filler: int) -> torch.Tensor:
+        return torch.nn.functional.pad(values, (0, -len(values) % multiple), value=filler)
+
+    kept = filled(kept, 0)
+    return {
+        "kept": kept,
+        "places": filled(rows * len(kept) + numbers, 0),
+        "targets": filled(targets[rows, columns], IGNORED),
     }
 
 
@@ -233,19 +289,19 @@ def completion_logits(model: Any, batch: Mapping[str, torch.Tensor]) -> Any:
     model : transformers causal language model
         With its weights.
     batch : mapping of str to Tensor
-        Of ``pack`` or ``apart``.
+        Of ``pack`` or ``apart``, on the model's device.
 
     Returns
     -------
     tuple of (Tensor, Tensor, transformers output)
         Logits (targets, vocabulary) in float32, targets (targets,), and the model's output.
     """
-    targets = batch["labels"][:, 1:]
-    rows, columns = (targets != IGNORED).nonzero(as_tuple=True)
-    kept, places = columns.unique(return_inverse=True)
-    outputs = model(
-        **{name: value for name, value in batch.items() if name != "labels"},
-        logits_to_keep=kept,
-        use_cache=False,
-    )
-    return outputs.logits[rows, places].float(), targets[rows, columns], outputs
+    inputs = {"input_ids": batch["input_ids"]}
+    if "trees" in batch:
+        seen = seen_in(batch["trees"], batch["branches"])
+        # torch's attention takes what is seen as it is; transformers' own adds a mask
+        mask = seen if attention_of(model) == "sdpa" else additive(seen, torch.float32)
+        inputs |= {"position_ids": batch["position_ids"], "attention_mask": mask}
+    outputs = model(**inputs, logits_to_keep=batch["kept"], use_cache=False)
+    logits = outputs.logits.flatten(0, 1)[batch["places"]]
+    return logits.float(), batch["targets"], outputs

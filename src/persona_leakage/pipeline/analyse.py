@@ -1,7 +1,10 @@
 """Compute the tables, statistics and figures of a cell."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
+from persona_leakage.analysis.best_predictor import compare
 from persona_leakage.analysis.boundary import fit, outliers
 from persona_leakage.analysis.evidence import KINDS, evidence_of_cells, rhos, sizes
 from persona_leakage.analysis.margin import (
@@ -19,7 +22,6 @@ from persona_leakage.analysis.persona_table import (
     headline,
     persona_table,
 )
-from persona_leakage.analysis.prediction import compare
 from persona_leakage.analysis.question_model import with_log_odds
 from persona_leakage.analysis.roles import roles
 from persona_leakage.analysis.words_or_geometry import words_or_geometry
@@ -33,10 +35,9 @@ from persona_leakage.geometry.cosines import PAIRS, Layer
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.cell_logs import log_analysis
-from persona_leakage.pipeline.scores import read_scores
-from persona_leakage.pipeline.tracking import Stopwatch, cell_run, flat
-from persona_leakage.report import figures
+from persona_leakage.pipeline.finished import is_finished, made_of, note_finished
+from persona_leakage.pipeline.score_files import read_scores
+from persona_leakage.pipeline.stopwatch import Stopwatch
 from persona_leakage.report.cell_tables import (
     benchmarks_table,
     categories_table,
@@ -44,9 +45,8 @@ from persona_leakage.report.cell_tables import (
     predictors_table,
 )
 from persona_leakage.report.words import spaced
-from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.cell import Cell
-from persona_leakage.study.parameters import Neighbourhood, load_study
+from persona_leakage.study.parameters import Neighbourhood, Study, load_study
 from persona_leakage.study.results import (
     Audit,
     BoundaryResult,
@@ -60,12 +60,19 @@ from persona_leakage.study.results import (
 def main(cell: Cell) -> None:
     """Write ``result.json``, ``personas.csv``, ``curve.csv`` and figures; log them to the run.
 
+    An analysis that is there, made of the same, is logged alone.
+
     Parameters
     ----------
     cell : Cell
         Whose adapter, scores and baseline are there.
     """
     study = load_study()
+    folder = paths.analysis(study, cell)
+    key = made_of(study, inputs(study, cell))
+    if is_finished(study, cell, folder, key):
+        log(study, cell, {})
+        return
     participants = read_as(paths.evaluated(study), Evaluated)
     personas = by_name(participants.personas)
     names = evaluated_for(cell.source, participants.evaluated)
@@ -102,8 +109,8 @@ def main(cell: Cell) -> None:
         nearness = predictors(
             pairs, cell.source, bystanders["persona"].tolist(), list(personas.values())
         )
-        primary = f"raw@{layer}"
-        compared = compare(nearness, bystanders["delta"], primary, outcome, seed=cell.seed)
+        square = here.pivot(index="source", columns="persona", values="raw")
+        compared = compare(nearness, bystanders, square, outcome, seed=cell.seed)
         answers = aligned(main_before, main_after, table["persona"].tolist(), outcome)
         changes = {"spearman": (answers[1] - answers[0], outcome)}
         lowered = adjusted(margins["delta"], table)
@@ -122,6 +129,11 @@ def main(cell: Cell) -> None:
             numbers |= rhos(evidence, name)
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
+        # here, since MLflow and matplotlib take longer to import than the files to read
+        from persona_leakage.pipeline.tracking import flat
+        from persona_leakage.report import figures
+        from persona_leakage.report.words_geometry_figure import words_geometry
+
         result = CellResult(
             study=study.study,
             **asdict(cell),
@@ -136,7 +148,7 @@ def main(cell: Cell) -> None:
             headline=numbers,
             boundary=BoundaryResult(**asdict(boundary)),
             outliers=outliers_table(outliers(bystanders, boundary, outcome), boundary, outcome),
-            predictors=predictors_table(compared, primary, outcome),
+            predictors=predictors_table(compared, f"raw@{layer}"),
             categories=categories_table(by_category(table, outcome), outcome),
             benchmarks=benchmarks_table(benchmarks, study.questions.train, outcome),
             diagnostics=behaviour.diagnose(before, after, role, questions),
@@ -151,17 +163,58 @@ def main(cell: Cell) -> None:
                 table, here, crossed, personas, f"{title}: {crossed.verdict}", outcome
             ),
             "before_after": figures.before_after(table, title, outcome),
-            "training": figures.training_curve(curve, title),
         }
-    folder = paths.analysis(study, cell)
+        if not curve.empty:  # a given adapter has none
+            pictures["training"] = figures.training_curve(curve, title)
     with whole(folder) as partial:
         partial.mkdir()
         write_cell(partial, result, table, curve, *answers, margins["delta"], here)
         for name, figure in pictures.items():
             figures.save(figure, partial / name)
+    note_finished(study, cell, folder, key)
+    log(study, cell, clock.parts)
+
+
+def log(study: Study, cell: Cell, seconds: Mapping[str, float]) -> None:
+    """Log an analysis to the cell's run.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    cell : Cell
+        One that is analysed.
+    seconds : mapping
+        Of ``Stopwatch``; empty where nothing was computed.
+    """
+    from persona_leakage.pipeline.cell_logs import log_analysis
+    from persona_leakage.pipeline.tracking import cell_run
+
     with cell_run(study, cell) as run:
         log_analysis(run, study, cell)
-        run.log_metrics(clock.parts)
+        run.log_metrics(seconds)
+
+
+def inputs(study: Study, cell: Cell) -> list[Path]:
+    """Name the files and folders that an analysis is made of.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    cell : Cell
+        Of it, or beside it.
+    """
+    return [
+        paths.adapter(study, cell) / "curve.csv",
+        paths.baseline(study),
+        paths.centroids(study) / "manifest.json",
+        paths.contrast(study, cell) / "manifest.json",
+        paths.evaluated(study),
+        paths.pairs(study),
+        paths.questions(study),
+        paths.scores(study, cell),
+    ]
 
 
 if __name__ == "__main__":

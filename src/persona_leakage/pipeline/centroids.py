@@ -5,13 +5,13 @@ from safetensors.numpy import save_file
 from persona_leakage.data.catalog import load_neutral
 from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.errors import command
-from persona_leakage.files import read_as, whole, write_json
+from persona_leakage.files import read_as, sha256, whole, write_json
 from persona_leakage.geometry.centroids import centroids, depth, layer_number
 from persona_leakage.model.chat import RENDERED_DATE
 from persona_leakage.model.loading import dtype, load_model, load_tokenizer
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.weights import checked_weights
+from persona_leakage.pipeline.earlier import arithmetic, bring_back, computed_with, remember
 from persona_leakage.progress import bar
 from persona_leakage.study.parameters import load_study
 
@@ -23,8 +23,18 @@ def main() -> None:
     participants = read_as(paths.personas(study), Participants)
     everyone = by_name(participants.personas)
     measured = [everyone[name] for name in participants.measured]
+    neutral, folder = load_neutral(paths.CATALOG), paths.centroids(study)
+    key = {
+        "personas": [[persona.name, persona.prompt] for persona in measured],
+        "neutral": neutral,
+        "similarity": study.similarity.model_dump(mode="json"),
+        "stage": sha256(__file__),
+        **arithmetic(study),
+        **computed_with(study, ("geometry", "model")),
+    }
+    if bring_back(folder, key):
+        return
     directory = paths.model(study)
-    checked_weights(directory)
     model, tokenizer = load_model(directory, study.model.precision), load_tokenizer(directory)
     served = check_fast_path(model, tokenizer)
     blocks = depth(model)
@@ -40,12 +50,11 @@ def main() -> None:
             model,
             tokenizer,
             measured,
-            load_neutral(paths.CATALOG),
+            neutral,
             layers,
             study.model.system_role,
             progress.update,
         )
-    folder = paths.centroids(study)
     with whole(folder) as partial:
         partial.mkdir()
         save_file({"centroids": vectors}, partial / "centroids.safetensors")
@@ -61,6 +70,7 @@ def main() -> None:
                 "rendered_date": RENDERED_DATE.isoformat(),
             },
         )
+    remember(folder, key)
 
 
 if __name__ == "__main__":

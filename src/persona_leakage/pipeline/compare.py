@@ -79,6 +79,31 @@ def _from_mlflow(run_id: str, scratch: Path) -> FinishedCell:
     return replace(finished, label=f"{finished.result.study}@{run_id[:8]}")
 
 
+def compared(targets: Sequence[str], output: Path) -> list[FinishedCell]:
+    """Write the report of all targets' cells into ``output``, and return them.
+
+    Parameters
+    ----------
+    targets : sequence of str
+        Of ``find``.
+    output : Path
+        The report's folder.
+
+    Raises
+    ------
+    InputError
+        A target cannot be found, or a cell was named twice.
+    """
+    with tempfile.TemporaryDirectory() as scratch:
+        cells = [cell for target in targets for cell in find(target, Path(scratch))]
+        names = [(cell.label, str(cell.cell)) for cell in cells]
+        for name in names:
+            if names.count(name) > 1:
+                raise InputError(f"{'/'.join(name)}: named twice; name each cell once")
+        write_report(output, " against ".join(targets), cells, [], provenance())
+    return cells
+
+
 @command
 def main(targets: Sequence[str], output: Path) -> None:
     """Write the report of all targets' cells into ``output``.
@@ -90,13 +115,7 @@ def main(targets: Sequence[str], output: Path) -> None:
     output : Path
         The report's folder.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        cells = [cell for target in targets for cell in find(target, Path(scratch))]
-        names = [(cell.label, str(cell.cell)) for cell in cells]
-        for name in names:
-            if names.count(name) > 1:
-                raise InputError(f"{'/'.join(name)}: named twice; name each cell once")
-        write_report(output, " against ".join(targets), cells, [], provenance())
+    compared(targets, output)
 
 
 if __name__ == "__main__":

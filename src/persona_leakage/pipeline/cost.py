@@ -8,28 +8,32 @@ questions and the store are read: no model, no network.
 """
 
 import math
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlflow.tracking import MlflowClient
+from safetensors import safe_open
 
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.benchmarks import load_benchmark, local_files
 from persona_leakage.data.catalog import Persona, load_personas
 from persona_leakage.data.persona_sets import measured_personas
-from persona_leakage.data.questions import Question, read_questions
-from persona_leakage.data.split import at_most, split
+from persona_leakage.data.questions import Question
 from persona_leakage.errors import command
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.tracking import store
+from persona_leakage.pipeline.questions import at_hand
 from persona_leakage.study.parameters import Study, load_study
 
 CATALOG = Path("catalog")  # a fresh clone has no copy of it yet
 LETTERS = 4  # of a text, per token: what English takes in the vocabularies of these models
 TEMPLATE = 12  # tokens that a chat template adds to a conversation of two turns
 RATES = ("train", "score")
+# of what a cell leaves, in outputs/, in DVC's cache, and in MLflow's store or beside other scores
+COPIES = 3
+ANSWER = 50  # bytes of one in a file of scores
+STORE = Path("mlflow.db")  # of ``tracking.store``, which would make it
+EMBEDDINGS = ("embed", "lm_head", "wte", "wpe")  # what a model calls what gets no adapter
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Cost:
     personas, questions : int
         How many are asked what at most, once before training and once after each cell's.
     examples : int
-        Conversations of a cell's training, every epoch counted.
+        Conversations of a cell's training, every epoch counted; 0 where adapters are given.
     train_tokens, score_tokens : int
         Of one cell, estimated.
     """
@@ -64,12 +68,49 @@ class Cost:
         rates : mapping
             Tokens per second: ``train`` and ``score``.
         """
-        if any(not rates.get(name) for name in RATES):
+        if any(not rates.get(name) for name in RATES if name == "score" or self.train_tokens):
             return None
         left = self.cells - self.finished
         asked = left + (0 if self.finished else 1)  # the base model is asked once
-        seconds = left * self.train_tokens / rates["train"]
+        seconds = left * self.train_tokens / rates["train"] if self.train_tokens else 0.0
         return (seconds + asked * self.score_tokens / rates["score"]) / 60
+
+    def disk(self, adapter: int) -> int:
+        """Estimate the bytes that the cells left will add, with their copies.
+
+        Parameters
+        ----------
+        adapter : int
+            Bytes of one.
+        """
+        left = self.cells - self.finished
+        asked = left + (0 if self.finished else 1)
+        return COPIES * (left * adapter + asked * self.personas * self.questions * ANSWER)
+
+
+def adapter_bytes(directory: Path, rank: int) -> int | None:
+    """Estimate the size of an adapter; ``None`` before the model is here.
+
+    Every matrix of the decoder gets two of float32: ``rank * (in + out)`` numbers.
+
+    Parameters
+    ----------
+    directory : Path
+        Of the base model.
+    rank : int
+        ``train.lora.r`` of the study.
+    """
+    files = sorted(directory.glob("*.safetensors"))
+    total = 0
+    for file in files:
+        with safe_open(file, "np") as tensors:
+            shapes = {name: tensors.get_slice(name).get_shape() for name in tensors.keys()}  # noqa: SIM118
+        total += sum(
+            sum(shape)
+            for name, shape in shapes.items()
+            if len(shape) == 2 and not any(part in name for part in EMBEDDINGS)
+        )
+    return 4 * rank * total if files else None
 
 
 def cost(study: Study, personas: list[Persona], questions: list[Question], finished: int) -> Cost:
@@ -95,6 +136,8 @@ def cost(study: Study, personas: list[Persona], questions: list[Question], finis
     number = len(negatives) if isinstance(negatives, list) else negatives
     examples = contrast.positives + number * contrast.per_negative
     examples = (examples + contrast.no_system + contrast.assistant) * study.train.epochs
+    if study.train.adapters:  # then every cell has one
+        examples = 0
     asked = len(personas) * len(questions)
     return Cost(
         cells=len(study.cells),
@@ -111,34 +154,6 @@ def _mean(texts: list[str]) -> float:
     return sum(map(len, texts)) / max(len(texts), 1)
 
 
-def questions_of(study: Study) -> list[Question] | None:
-    """Return the questions that everyone is asked; ``None`` before those of the hub are here.
-
-    Parameters
-    ----------
-    study : Study
-        Of ``params.yaml``.
-    """
-    design = study.questions
-    made = paths.questions(study) / "evaluate.jsonl"
-    if made.exists():
-        return read_questions(made)
-    asked: list[Question] = []
-    for name in design.evaluate:
-        snapshots = dict(design.snapshots)
-        if name == "everyday":
-            snapshots.setdefault(name, str(CATALOG / "questions.jsonl"))
-        elif not local_files(name, snapshots):
-            return None
-        rows = load_benchmark(name, snapshots)
-        if name in design.train:
-            _, rows = split(rows, design.train_fraction, design.split_seed)
-        most = design.max_evaluate
-        most = most.get(name) if isinstance(most, dict) else most
-        asked += at_most(rows, most, design.split_seed)
-    return asked
-
-
 def rates_of(study: Study) -> dict[str, float]:
     """Look up how fast earlier cells of this model were; empty where MLflow has none.
 
@@ -147,6 +162,13 @@ def rates_of(study: Study) -> dict[str, float]:
     study : Study
         Whose model and precision count.
     """
+    if "MLFLOW_TRACKING_URI" not in os.environ and not STORE.exists():
+        return {}
+    # here, since it takes longer to import than all the rest to compute
+    from mlflow.tracking import MlflowClient
+
+    from persona_leakage.pipeline.tracking import store
+
     try:
         client = MlflowClient(store())
         runs = client.search_runs(
@@ -167,6 +189,26 @@ def rates_of(study: Study) -> dict[str, float]:
     return found
 
 
+def time_left(cost: Cost, rates: Mapping[str, float]) -> str:
+    """Say how long the cells that are left take.
+
+    Parameters
+    ----------
+    cost : Cost
+        Of ``cost``.
+    rates : mapping
+        Of ``rates_of``.
+    """
+    minutes = cost.minutes(rates)
+    if cost.finished == cost.cells:
+        return "Nothing is left to compute."
+    if minutes is None:
+        return "How long it takes is known after the first cell: none of this model is here yet."
+    if minutes < 100:
+        return f"About {max(minutes, 1):.0f} minutes at the rates of earlier cells."
+    return f"About {minutes / 60:.0f} hours at the rates of earlier cells."
+
+
 def sentences(study: Study, cost: Cost, rates: Mapping[str, float]) -> str:
     """Say what a study takes.
 
@@ -179,40 +221,58 @@ def sentences(study: Study, cost: Cost, rates: Mapping[str, float]) -> str:
     rates : mapping
         Of ``rates_of``.
     """
-    minutes = cost.minutes(rates)
     free = shutil.disk_usage(".").free / 1e9
-    if cost.finished == cost.cells:
-        time = "Nothing is left to compute."
-    elif minutes is None:
-        time = "How long it takes is known after the first cell: none of this model is here yet."
-    elif minutes < 100:
-        time = f"About {max(minutes, 1):.0f} minutes at the rates of earlier cells."
-    else:
-        time = f"About {minutes / 60:.0f} hours at the rates of earlier cells."
+    begins = f"trains on {cost.examples:,} conversations (about {cost.train_tokens:,} tokens)"
     return (
         f"{study.study}: {cost.cells} cell{'s' * (cost.cells > 1)}, {cost.finished} of them "
-        f"finished; each trains on {cost.examples:,} conversations (about "
-        f"{cost.train_tokens:,} tokens), then asks {cost.personas} personas {cost.questions} "
-        f"questions (about {cost.score_tokens:,} tokens). {time} {free:.0f} GB of disk are free."
+        f"finished; each {begins if cost.examples else 'takes an adapter that is given'}, then "
+        f"asks {cost.personas} personas {cost.questions} questions (about {cost.score_tokens:,} "
+        f"tokens). {time_left(cost, rates)} {free:.0f} GB of disk are free."
     )
+
+
+def finished(study: Study) -> int:
+    """Count the cells of a study that are analysed.
+
+    Parameters
+    ----------
+    study : Study
+        Any.
+    """
+    return sum((paths.analysis(study, cell) / "result.json").exists() for cell in study.cells)
+
+
+def of_study(study: Study) -> Cost | None:
+    """Add up what a study takes; ``None`` before the questions of the hub are here.
+
+    Parameters
+    ----------
+    study : Study
+        Any.
+
+    Raises
+    ------
+    InputError
+        The study names a persona that the catalog does not have.
+    """
+    catalog = load_personas(CATALOG)
+    personas = [catalog[name] for name in measured_personas(study, catalog)]
+    questions = at_hand(study)
+    return None if questions is None else cost(study, personas, questions[1], finished(study))
 
 
 @command
 def main() -> None:
     """Print it."""
     study = load_study()
-    finished = sum((paths.analysis(study, cell) / "result.json").exists() for cell in study.cells)
-    catalog = load_personas(CATALOG)
-    personas = [catalog[name] for name in measured_personas(study, catalog)]
-    questions = questions_of(study)
-    if questions is None:
+    found = of_study(study)
+    if found is None:
         print(
-            f"{study.study}: {len(study.cells)} cells, {finished} of them finished; "
-            f"{len(personas)} personas are asked; how much is known once `dvc repro questions` has "
-            "fetched the questions."
+            f"{study.study}: {len(study.cells)} cells, {finished(study)} of them finished; how "
+            "much is known once `dvc repro questions` has fetched the questions."
         )
-        return
-    print(sentences(study, cost(study, personas, questions, finished), rates_of(study)))
+    else:
+        print(sentences(study, found, rates_of(study)))
 
 
 if __name__ == "__main__":

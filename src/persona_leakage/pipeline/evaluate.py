@@ -6,15 +6,16 @@ import shutil
 from persona_leakage.data.persona_sets import Evaluated, by_name, evaluated_for
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import command
-from persona_leakage.files import read_as
+from persona_leakage.files import Record, read_as
 from persona_leakage.model.loading import context, load_adapted, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_evaluation
 from persona_leakage.pipeline.scores import score_personas
-from persona_leakage.pipeline.tracking import Stopwatch, cell_run
+from persona_leakage.pipeline.stopwatch import Stopwatch
+from persona_leakage.pipeline.tracking import cell_run
 from persona_leakage.pipeline.weights import checked_weights
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import GIVEN, Cell
 from persona_leakage.study.parameters import load_study
 
 
@@ -35,6 +36,9 @@ def main(cell: Cell) -> None:
     directory, adapter = paths.model(study), paths.adapter(study, cell)
     shutil.rmtree(paths.checkpoints(study, cell), ignore_errors=True)  # the training is over
     clock = Stopwatch()
+    weights: Record = {"base": checked_weights(directory), "adapter": checked_weights(adapter)}
+    if cell.variant == GIVEN:  # trained on another scaling, an adapter would be another one
+        weights["scaling"] = study.train.lora.scaling
     with cell_run(study, cell) as run:
         with run.watched(), clock.time("score"):
             tokens = score_personas(
@@ -42,7 +46,7 @@ def main(cell: Cell) -> None:
                 [personas[name] for name in evaluated_for(cell.source, participants.evaluated)],
                 questions,
                 study,
-                {"base": checked_weights(directory), "adapter": checked_weights(adapter)},
+                weights,
                 load_tokenizer(directory),
                 functools.partial(load_adapted, directory, adapter, study.model.precision),
                 context(directory),

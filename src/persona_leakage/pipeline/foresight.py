@@ -9,13 +9,13 @@ from persona_leakage.analysis.foresight import LeftOut, Method
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_as, read_json, whole, write_json
+from persona_leakage.files import read_as, read_json, read_table, whole, write_json, write_parquet
+from persona_leakage.geometry.lexical import COLUMNS
 from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
-from persona_leakage.report import figures
-from persona_leakage.report.foresight_figure import foresight as draw
-from persona_leakage.report.foresight_tables import methods_table, sources_table
+from persona_leakage.report.foresight_tables import kinds_table, methods_table, sources_table
 from persona_leakage.report.words import change_of
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.study.results import FinishedCell, read_cell
 
@@ -26,19 +26,26 @@ SEED = 0  # of the bootstrap
 def main() -> None:
     """Write ``rows.parquet`` (of ``evidence``, by ``change``), ``tables.json`` and figures.
 
-    Of each of ``changes`` and what is left out: a titled table and a figure.
+    Of each of ``changes`` and what is left out: titled tables and a figure. Those that the report
+    shows ``first`` are of kinds of predictors, for a source left out where there are several;
+    ``more`` are the others.
 
     With cells of one source alone nothing can be left out but families; with none there is nothing
-    to judge, and ``tables.json`` is empty.
+    to judge, and there are no tables.
     """
     study = load_study()
+    paths.set_aside(study)
     cells = finished(study)
     if not cells:
         with whole(paths.foresight(study)) as folder:
             folder.mkdir()
-            write_json(folder / "tables.json", {})
+            write_json(folder / "tables.json", {"first": {}, "more": {}})
         return
-    tables, pictures, kept = {}, {}, []
+    # here, since nothing but drawing needs matplotlib
+    from persona_leakage.report import figures
+    from persona_leakage.report.foresight_figure import foresight as draw
+
+    first, more, pictures, kept = {}, {}, {}, []
     ways: tuple[LeftOut, ...] = ("source", "family")
     for change, what in changes(cells).items():
         rows = evidence(study, cells, change)
@@ -47,23 +54,74 @@ def main() -> None:
             if rows[left_out].nunique() < 2:
                 continue
             name = f"{change}_left_out_{left_out}"
-            predictions = foresight.held_out(rows, compared(study, rows), left_out)
-            judged = foresight.judge(rows, predictions, foresight.WORDS, seed=SEED)
-            everything = predictions[foresight.EVERYTHING]
-            tables[name] = methods_table(judged, foresight.WORDS, left_out, what)
+            methods = compared(study)
+            predictions = foresight.held_out(rows, methods, left_out)
+            judged = judge(rows, predictions, methods)
+            kinds = kinds_table(judged, left_out, what, foresight.AHEAD)
+            if change in first:
+                more[name] = kinds
+            else:
+                first[change] = kinds
+            more[f"{name}_alone"] = methods_table(
+                judge(rows, predictions, methods, whole=False), foresight.WORDS, left_out, what
+            )
             if left_out == "source":
-                each = foresight.by_source(rows, predictions, foresight.EVERYTHING)
-                tables[f"{change}_sources"] = sources_table(each, foresight.EVERYTHING, what)
-            band = foresight.limits(rows, everything, rows["source"], everything)
-            pictures[name] = draw(rows, everything, band, what)
+                each = foresight.by_source(rows, predictions, foresight.AHEAD)
+                more[f"{change}_sources"] = sources_table(each, foresight.AHEAD, what)
+            ahead = predictions[foresight.AHEAD]
+            pictures[name] = draw(rows, ahead, bands(rows, ahead, left_out), what)
     with whole(paths.foresight(study)) as folder:
         folder.mkdir()
-        pd.concat(kept).to_parquet(folder / "rows.parquet", index=False)
+        write_parquet(folder / "rows.parquet", pd.concat(kept))
         write_json(
-            folder / "tables.json", {name: table.model_dump() for name, table in tables.items()}
+            folder / "tables.json",
+            {
+                part: {name: table.model_dump() for name, table in tables.items()}
+                for part, tables in (("first", first), ("more", more))
+            },
         )
         for name, figure in pictures.items():
             figures.save(figure, folder / name)
+
+
+def judge(
+    rows: pd.DataFrame, predictions: pd.DataFrame, methods: Sequence[Method], *, whole: bool = True
+) -> pd.DataFrame:
+    """Judge the kinds of predictors, or each alone: those are counted that stand in one table.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of ``evidence``.
+    predictions : DataFrame
+        Of ``foresight.held_out``, by all methods.
+    methods : sequence of Method
+        Of ``compared``.
+    whole : bool
+        Whether kinds, or each predictor alone, beside words.
+    """
+    names = [m.name for m in methods if m.whole == whole or m.name == foresight.WORDS]
+    chosen = predictions[[foresight.MEAN.name, *names]]
+    return foresight.judge(rows, chosen, foresight.WORDS, seed=SEED)
+
+
+def bands(rows: pd.DataFrame, prediction: pd.Series, left_out: LeftOut) -> pd.DataFrame:
+    """Put the interval of a new persona around every prediction.
+
+    Parameters
+    ----------
+    rows : DataFrame
+        Of ``evidence``.
+    prediction : Series
+        A column of ``foresight.held_out``.
+    left_out : {"source", "family"}
+        What that left out.
+    """
+    parts = [
+        foresight.limits(rows, prediction, left_out, mine, pd.Series(True, index=mine.index))
+        for _, mine in prediction.groupby(rows["source"], sort=False)
+    ]
+    return pd.concat(parts).loc[rows.index]
 
 
 def changes(cells: Sequence[FinishedCell]) -> dict[str, str]:
@@ -88,7 +146,7 @@ def changes(cells: Sequence[FinishedCell]) -> dict[str, str]:
 
 
 def finished(study: Study) -> list[FinishedCell]:
-    """Read the study's finished contrastive cells.
+    """Read the study's finished cells that its answer is read off.
 
     Parameters
     ----------
@@ -96,9 +154,7 @@ def finished(study: Study) -> list[FinishedCell]:
         Of ``params.yaml``.
     """
     read = [
-        read_cell(paths.analysis(study, cell))
-        for cell in study.cells
-        if cell.variant == "contrastive"
+        read_cell(paths.analysis(study, cell)) for cell in study.cells if cell.variant in JUDGED
     ]
     return [each for each in read if each and each.result.fingerprint == study.fingerprint()]
 
@@ -137,12 +193,15 @@ def stored(study: Study) -> pd.DataFrame:
     Raises
     ------
     InputError
-        The stage has not run.
+        The stage has not run, or its table is damaged.
     """
     path = paths.predictors(study) / "table.parquet"
     if not path.exists():
-        raise InputError(f"{path}: no such file; `dvc repro predictors` makes it")
-    return pd.read_parquet(path)
+        raise InputError(
+            f"{path}: no such file; `dvc repro predictors` makes it, or `make kept "
+            f"STUDY={study.study}` where kept/{study.study} holds it"
+        )
+    return read_table(path, ("source", "persona"))
 
 
 def with_words(table: pd.DataFrame, personas: dict[str, Persona]) -> pd.DataFrame:
@@ -158,8 +217,8 @@ def with_words(table: pd.DataFrame, personas: dict[str, Persona]) -> pd.DataFram
     Returns
     -------
     DataFrame
-        The columns of ``geometry.predictors`` that no layer has; one that is the same for all
-        personas of a source is 0 there.
+        Those of ``geometry.lexical``, each as ``words:...``; one that is the same for all personas
+        of a source is 0 there.
     """
     parts = []
     for source, rows in table.groupby("source", sort=False):
@@ -169,39 +228,26 @@ def with_words(table: pd.DataFrame, personas: dict[str, Persona]) -> pd.DataFram
             {"layer": 0, "source": str(source), "persona": [*names, str(source)]}
         ).drop_duplicates()
         words = predictors(nowhere, str(source), names, list(personas.values()))
+        words = words.reindex(columns=list(COLUMNS), fill_value=0.0)
         lengths = [len((personas[name].prompt or "").split()) for name in names]
         parts.append(
             rows.merge(words.add_prefix("words:"), left_on="persona", right_index=True).assign(
                 prompt_words=lengths
             )
         )
-    joined = pd.concat(parts, ignore_index=True)
-    return joined.fillna(dict.fromkeys(lexical(joined), 0.0))
+    return pd.concat(parts, ignore_index=True)
 
 
-def lexical(table: pd.DataFrame) -> list[str]:
-    """Name the columns of the lexical predictors.
-
-    Parameters
-    ----------
-    table : DataFrame
-        Of ``with_words``.
-    """
-    return [str(name) for name in table if str(name).startswith("words:")]
-
-
-def compared(study: Study, rows: pd.DataFrame) -> list[Method]:
+def compared(study: Study) -> list[Method]:
     """Name the methods for what was measured.
 
     Parameters
     ----------
     study : Study
         Of ``params.yaml``.
-    rows : DataFrame
-        Of ``evidence``.
     """
     return foresight.methods(
-        lexical(rows),
+        [f"words:{name}" for name in COLUMNS],
         read_json(paths.predictors(study) / "manifest.json")["layers"],
         read_json(paths.centroids(study) / "manifest.json")["layer"],
     )

@@ -31,7 +31,7 @@ from persona_leakage.pipeline import (
     questions,
     report,
 )
-from persona_leakage.pipeline.scores import read_scores, write_scores
+from persona_leakage.pipeline.score_files import read_scores, write_scores
 from persona_leakage.study.parameters import Study, load_study
 
 KEPT = Path("kept")
@@ -46,7 +46,7 @@ def packed(scores: pd.DataFrame) -> pa.Table:
     Parameters
     ----------
     scores : DataFrame
-        Of ``scores.read_scores``.
+        Of ``score_files.read_scores``.
     """
     most = max(map(len, scores["scores"]))
     values = np.full((len(scores), most), np.nan, dtype=np.float16)
@@ -168,11 +168,18 @@ def _write(table: pa.Table, stem: Path) -> None:
         compression_level=19,
         use_dictionary=["persona", "question", "benchmark", *few],
         use_byte_stream_split=["label_mass"],
+        write_page_checksum=True,
     )
 
 
 def _read(stem: Path) -> pd.DataFrame:
-    return unpacked(pq.read_table(stem.with_name(f"{stem.name}.parquet")))
+    file = stem.with_name(f"{stem.name}.parquet")
+    try:
+        return unpacked(pq.read_table(file, page_checksum_verification=True))
+    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
+        raise InputError(
+            f"{file}: damaged ({str(error)[:80]}); `git checkout {file}` brings it back"
+        ) from error
 
 
 @command

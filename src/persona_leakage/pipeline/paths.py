@@ -6,6 +6,7 @@ A cell that the study does not list, which ``mlflow run`` may compute, lies apar
 
 from pathlib import Path
 
+from persona_leakage.files import whole
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
@@ -176,6 +177,37 @@ def analysis(study: Study, cell: Cell) -> Path:
         Any.
     """
     return _of_cell(study, cell, "analysis")
+
+
+def analyses(study: Study) -> Path:
+    """Folder of the analyses of the study's cells.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("outputs") / study.study / "analysis"
+
+
+def set_aside(study: Study) -> None:
+    """Move the analyses of cells that the study no longer lists to those beside it.
+
+    DVC leaves what a shorter list of sources or seeds no longer makes, and takes the hash of the
+    folder as a whole: unless each stage that reads the folder calls this, the lock holds whatever
+    a machine happened to have.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``.
+    """
+    folder = analyses(study)
+    listed = {str(cell) for cell in study.cells}
+    for left in sorted(folder.glob("*")):
+        if left.name not in listed and not left.name.startswith("."):  # half-written
+            with whole(folder.parent / BESIDE / "analysis" / left.name) as partial:
+                left.rename(partial)
 
 
 def _of_cell(study: Study, cell: Cell, kind: str) -> Path:

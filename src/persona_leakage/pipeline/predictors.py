@@ -6,7 +6,6 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import torch
-from safetensors.numpy import save_file
 
 from persona_leakage.behaviours.behaviour import Behaviour, load_behaviour
 from persona_leakage.data.catalog import Persona, load_neutral
@@ -14,7 +13,7 @@ from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import Question, read_questions
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import command
-from persona_leakage.files import Record, read_as, whole, write_json
+from persona_leakage.files import Record, read_as, sha256, whole, write_json, write_parquet
 from persona_leakage.geometry.centroids import last_token_states_and_logits
 from persona_leakage.geometry.divergence import jensen_shannon, symmetric_kl
 from persona_leakage.geometry.layers import moments, nearness
@@ -24,6 +23,7 @@ from persona_leakage.model.loading import context, device, load_model, load_toke
 from persona_leakage.model.scoring import items
 from persona_leakage.model.tokens import tokenize
 from persona_leakage.pipeline import paths
+from persona_leakage.pipeline.earlier import arithmetic, bring_back, computed_with, remember
 from persona_leakage.progress import bar
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
@@ -36,12 +36,13 @@ QUESTIONS = 32
 # Examples of the source, and as many of the others, whose mean loss is differentiated.
 EXAMPLES = 200
 FEWER = 4  # on a processor, where gradients are dear, so many times fewer of both
-SKETCH = 16384  # an error of 0.008 in a cosine
+# Parameters of the study that decide what comes out, beside its model's and its split's.
+DECIDING = {"sources", "seeds", "behaviour", "contrast", "train"}
 
 
 @command
 def main() -> None:
-    """Write the folder: ``table.parquet`` and what later sources and texts are compared with.
+    """Write ``table.parquet``, and ``manifest.json``: names, layers, questions.
 
     ``table.parquet`` has a row for each source of the study and each persona measured: ``source``,
     ``persona``, the columns of ``layers.nearness`` as ``raw@L`` and so on for each layer L but 0,
@@ -49,11 +50,6 @@ def main() -> None:
     neutral prompts); ``margin`` (of the persona itself); ``gradient`` (first-order change of the
     margin per unit step on the source's part of the training set), ``gradient_cosine``,
     ``set_gradient``, ``set_gradient_cosine`` (on the whole set).
-
-    ``moments.safetensors``: ``centre`` (layers, hidden), ``axes`` (layers, axes, hidden), ``means``
-    (personas, layers, axes), ``covariances`` (personas, layers, axes, axes).
-    ``gradients.safetensors``: ``sketches`` (personas, ``SKETCH``) of unit vectors, ``norms``
-    (personas,), ``margins`` (personas,). ``manifest.json``: names, layers, questions.
     """
     study = load_study()
     participants = read_as(paths.personas(study), Participants)
@@ -61,39 +57,46 @@ def main() -> None:
     measured = [personas[name] for name in participants.measured]
     train = read_questions(paths.questions(study) / "train.jsonl")
     questions = shuffled(train, "predictors", study.questions.split_seed)[: affordable(QUESTIONS)]
+    neutral, target = load_neutral(paths.CATALOG), paths.predictors(study)
+    key = {
+        "personas": participants.model_dump(mode="json"),
+        "neutral": neutral,
+        "train": sha256(paths.questions(study) / "train.jsonl"),
+        "params": study.model_dump(mode="json", include=DECIDING),
+        "stage": sha256(__file__),
+        **arithmetic(study),
+        **computed_with(study, ("behaviours", "data", "geometry", "model", "training")),
+    }
+    if bring_back(target, key):
+        return
     directory = paths.model(study)
     tokenizer = load_tokenizer(directory)
 
     model = load_model(directory, study.model.precision)
     states, divergences = read_states(
-        model,
-        tokenizer,
-        measured,
-        study.sources,
-        load_neutral(paths.CATALOG),
-        study.model.system_role,
+        model, tokenizer, measured, study.sources, neutral, study.model.system_role
     )
-    near, fitted = at_every_layer(states, [p.name for p in measured], study.sources)
+    near = at_every_layer(states, [p.name for p in measured], study.sources)
+    layers = list(range(1, states.shape[2]))
     del model, states
 
-    aligned, gradients = align(study, tokenizer, measured, personas, train, questions)
+    aligned = align(study, tokenizer, measured, personas, train, questions)
     table = near.join(divergences).join(aligned)
-    with whole(paths.predictors(study)) as folder:
+    with whole(target) as folder:
         folder.mkdir()
-        table.astype(np.float32).reset_index().to_parquet(folder / "table.parquet", index=False)
-        save_file(fitted, folder / "moments.safetensors")
-        save_file(gradients, folder / "gradients.safetensors")
+        write_parquet(folder / "table.parquet", table.astype(np.float32).reset_index())
         write_json(
             folder / "manifest.json",
             {
                 "personas": [persona.name for persona in measured],
                 "sources": study.sources,
-                "layers": list(range(1, len(fitted["axes"]) + 1)),
+                "layers": layers,
                 "questions": [question.key for question in questions],
                 "seed": study.seeds[0],
                 "rendered_date": RENDERED_DATE.isoformat(),
             },
         )
+    remember(target, key)
 
 
 @torch.inference_mode()
@@ -151,7 +154,7 @@ def read_states(
 
 def at_every_layer(
     states: torch.Tensor, names: Sequence[str], sources: Sequence[str]
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+) -> pd.DataFrame:
     """Compare personas with sources at every layer but 0.
 
     Parameters
@@ -163,26 +166,18 @@ def at_every_layer(
 
     Returns
     -------
-    tuple of DataFrame and dict
-        Columns ``raw@L`` and so on, by source and persona; the moments, as they are saved.
+    DataFrame
+        Columns ``raw@L`` and so on, by source and persona.
     """
-    columns, fits = [], []
+    columns = []
     layers = range(1, states.shape[2])
     with bar("layers", len(layers), "layers") as progress:
         for layer in layers:
             here = states[:, :, layer].to(device())
-            fits.append(moments(here))
-            columns.append(nearness(here, fits[-1], names, sources).add_suffix(f"@{layer}"))
+            near = nearness(here, moments(here), names, sources)
+            columns.append(near.add_suffix(f"@{layer}"))
             progress.update()
-    saved = {
-        "centre": np.stack([fit.centre for fit in fits]),
-        "axes": np.stack([fit.axes for fit in fits]),
-        "means": np.stack([fit.means for fit in fits], axis=1),
-        "covariances": np.stack([fit.covariances for fit in fits], axis=1),
-    }
-    return pd.concat(columns, axis=1), {
-        name: np.ascontiguousarray(values, dtype=np.float32) for name, values in saved.items()
-    }
+    return pd.concat(columns, axis=1)
 
 
 def align(
@@ -192,7 +187,7 @@ def align(
     personas: Mapping[str, Persona],
     train: Sequence[Question],
     questions: Sequence[Question],
-) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+) -> pd.DataFrame:
     """Differentiate each persona's margin, and compare with what the sources' data would do.
 
     Parameters
@@ -212,8 +207,8 @@ def align(
 
     Returns
     -------
-    tuple of DataFrame and dict
-        By source and persona ``margin``, ``gradient`` and so on, as in ``main``; the sketches.
+    DataFrame
+        By source and persona ``margin``, ``gradient`` and so on, as in ``main``.
     """
     behaviour, role = load_behaviour(study.behaviour), study.model.system_role
     directory, seed = paths.model(study), study.seeds[0]
@@ -225,11 +220,9 @@ def align(
                 model, study, tokenizer, source, personas, train, behaviour
             )
             progress.update()
-    sketch = alignment.Sketch(len(directions[study.sources[0]][0]), SKETCH, model.device)
     asked = [behaviour.ask(question) for question in questions]
     prompts = items(tokenizer, [p.prompt for p in measured], asked, role, context(directory))
     rows: dict[tuple[str, str], Record] = {}
-    sketches, norms, margins = [], [], []
     with bar("gradients", len(measured), "personas") as progress:
         for persona, made in zip(measured, prompts, strict=True):
             margin, slope = alignment.margin_gradient(model, made, questions, behaviour)
@@ -241,16 +234,8 @@ def align(
                     "set_gradient": -(together @ slope).item(),
                     "set_gradient_cosine": -_cosine(together, slope),
                 }
-            margins.append(margin)
-            norms.append(slope.norm().item())
-            sketches.append((sketch(slope) / norms[-1]).cpu().numpy())
             progress.update()
-    saved: dict[str, np.ndarray] = {
-        "sketches": np.stack(sketches).astype(np.float16),
-        "norms": np.array(norms, dtype=np.float32),
-        "margins": np.array(margins, dtype=np.float32),
-    }
-    return _by_pair(rows), saved
+    return _by_pair(rows)
 
 
 def source_directions(

@@ -4,10 +4,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import Record, read_json, sha256, whole
+from persona_leakage.files import Record, read_json, sha256
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.study_logs import log_report
-from persona_leakage.pipeline.tracking import provenance, study_run
 from persona_leakage.pipeline.weights import weights_of
 from persona_leakage.report.write import write_report
 from persona_leakage.study.parameters import Study, load_study
@@ -20,7 +18,7 @@ LIBRARIES = ("torch", "transformers", "peft", "trl", "datasets", "mlflow", "dvc"
 def main() -> None:
     """Write the tables, figures, ``report.html``, ``report.md`` and ``summary.json``."""
     study = load_study()
-    set_aside(study)
+    paths.set_aside(study)
     cells, missing = cells_of(study)
     if not cells:
         raise InputError(f"outputs/{study.study}: no finished cell; run `dvc repro analyse`")
@@ -33,27 +31,12 @@ def main() -> None:
         origins(study),
         foresight if foresight.exists() else None,
     )
+    # with these comes MLflow
+    from persona_leakage.pipeline.study_logs import log_report
+    from persona_leakage.pipeline.tracking import study_run
+
     with study_run(study) as run:
         log_report(run, study)
-
-
-def set_aside(study: Study) -> None:
-    """Move the analyses of cells that the study no longer lists to those beside it.
-
-    DVC leaves what a shorter list of sources or seeds no longer makes, and takes the hash of the
-    folder as a whole: without this the lock would hold whatever a machine happened to have.
-
-    Parameters
-    ----------
-    study : Study
-        Of ``params.yaml``.
-    """
-    folder = Path("outputs") / study.study / "analysis"
-    listed = {str(cell) for cell in study.cells}
-    for left in sorted(folder.glob("*")):
-        if left.name not in listed and not left.name.startswith("."):  # half-written
-            with whole(folder.parent / paths.BESIDE / "analysis" / left.name) as partial:
-                left.rename(partial)
 
 
 def cells_of(study: Study) -> tuple[list[FinishedCell], list[str]]:
@@ -91,6 +74,8 @@ def origins(study: Study) -> Record:
     study : Study
         Of ``params.yaml``.
     """
+    from persona_leakage.pipeline.tracking import provenance  # with it comes MLflow
+
     served = read_json(paths.centroids(study) / "manifest.json").get("precision", "not recorded")
     files = {
         "params.yaml": Path("params.yaml"),

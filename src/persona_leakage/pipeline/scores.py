@@ -11,15 +11,10 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import tee
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 import persona_leakage
 from persona_leakage.behaviours.behaviour import load_behaviour
@@ -27,21 +22,19 @@ from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.files import MADE_AGAIN, Record, read_table, whole, write_parquet
+from persona_leakage.files import Record, sweep, whole
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.loading import dtype
 from persona_leakage.model.processes import devices, scorer
 from persona_leakage.model.scoring import items
 from persona_leakage.model.self_check import check_fast_path
+from persona_leakage.pipeline.score_files import file_of, key_of, write_file
 from persona_leakage.progress import bar
-from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.parameters import Study
 from persona_leakage.study.results import checked, scores_schema
 
-KEY = b"computed from"
 SCORED = Path("outputs/scored")
-COLUMNS = ("persona", "question", "benchmark", "outcome", "scores", "label_mass", "tokens")
 
 
 def score_personas(
@@ -107,17 +100,19 @@ def score_personas(
         each.update(json.dumps([persona.name, persona.prompt]).encode())
         keys[persona.name] = each.hexdigest().encode()
     folder.mkdir(parents=True, exist_ok=True)
-    for file in folder.iterdir():
-        if file.suffix != ".parquet" or _key(file) != keys.get(file.stem):
-            file.unlink()
+    for file in list(folder.iterdir()):
+        if file.name.startswith("."):  # half-written: of another worker, or of one that was killed
+            sweep(folder / file.name[1:].rpartition(".")[0].rpartition(".")[0])
+        elif file.suffix != ".parquet" or key_of(file) != keys.get(file.stem):
+            file.unlink(missing_ok=True)
     for name, key in keys.items():
-        kept, file = _kept(key), _file(folder, name)
-        valid = _key(kept) == key
+        kept, file = _kept(key), file_of(folder, name)
+        valid = key_of(kept) == key
         if file.exists() and not valid:
             _copy(file, kept)
         elif valid and not file.exists():
             _copy(kept, file)
-    missing = [persona for persona in personas if not _file(folder, persona.name).exists()]
+    missing = [persona for persona in personas if not file_of(folder, persona.name).exists()]
     if not missing:
         return 0
     prompts = [behaviour.ask(question) for question in questions]
@@ -140,72 +135,16 @@ def score_personas(
         for persona, made, logprobs in zip(missing, everyone, scored, strict=True):
             table = score_table(persona.name, questions, made, logprobs, behaviour)
             tokens += int(table["tokens"].sum())
-            file = _file(folder, persona.name)
-            _write(file, checked(table, schema, file), keys[persona.name])
+            file = file_of(folder, persona.name)
+            write_file(file, checked(table, schema, file), keys[persona.name])
             _copy(file, _kept(keys[persona.name]))
     return tokens
-
-
-def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.DataFrame:
-    """Read the scores of these personas, one after the other.
-
-    Parameters
-    ----------
-    folder : Path
-        Of ``score_personas``.
-    personas : iterable of str
-        Names.
-    outcome : Outcome
-        Whose bounds the scores keep.
-
-    Raises
-    ------
-    InputError
-        A persona has no file, or one that is no table of scores.
-    """
-    frames = []
-    for name in personas:
-        file = _file(folder, name)
-        if not file.exists():
-            raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
-        frame = read_table(file, COLUMNS)
-        if frame.empty or not (frame["persona"] == name).all():
-            raise InputError(f"{file}: damaged (no scores of {name}); {MADE_AGAIN}")
-        try:
-            finite = np.isfinite(np.concatenate(list(frame["scores"])).astype(float)).all()
-        except (ValueError, TypeError) as error:
-            raise InputError(f"{file}: damaged (scores that are none); {MADE_AGAIN}") from error
-        if not finite:
-            raise InputError(
-                f"{file}: a score is not finite: the training of this cell diverged; lower "
-                "train.learning_rate and train it again"
-            )
-        frames.append(frame)
-    return checked(pd.concat(frames, ignore_index=True), scores_schema(outcome), folder)
-
-
-def write_scores(folder: Path, scores: pd.DataFrame) -> None:
-    """Write scores that were computed elsewhere; a stage that scores would compute them again.
-
-    Parameters
-    ----------
-    folder : Path
-        Filled with a file per persona, as ``score_personas`` does.
-    scores : DataFrame
-        Of ``read_scores``.
-    """
-    for persona, table in scores.groupby("persona", sort=False):
-        _write(_file(folder, str(persona)), table.reset_index(drop=True), b"")
 
 
 def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalLM:
     model = load()
     check_fast_path(model, tokenizer)
     return model
-
-
-def _file(folder: Path, persona: str) -> Path:
-    return folder / f"{persona}.parquet"
 
 
 def _kept(key: bytes) -> Path:
@@ -216,17 +155,6 @@ def _kept(key: bytes) -> Path:
 def _copy(file: Path, to: Path) -> None:
     with whole(to) as partial:
         shutil.copy2(file, partial)
-
-
-def _key(file: Path) -> bytes | None:
-    try:
-        return (pq.read_schema(file).metadata or {}).get(KEY)
-    except (pa.ArrowInvalid, OSError):
-        return None  # damaged: scored again
-
-
-def _write(file: Path, table: pd.DataFrame, key: bytes) -> None:
-    write_parquet(file, table, {KEY: key})
 
 
 def _code_digest() -> str:

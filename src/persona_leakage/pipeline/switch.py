@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import write_text
+from persona_leakage.files import parse_yaml, write_text
 from persona_leakage.study.parameters import load_study
 
 PARAMS = Path("params.yaml")
@@ -30,7 +30,8 @@ def wanted(name: str | None) -> str:
     Parameters
     ----------
     name : str or None
-        Of a file in ``studies``; ``None``: what git has as ``params.yaml``.
+        Of a file in ``studies``, or of the study that git has as ``params.yaml``; ``None``: that
+        one, whatever it is called.
 
     Raises
     ------
@@ -41,6 +42,8 @@ def wanted(name: str | None) -> str:
         return _committed()
     path = STUDIES / f"{name}.yaml"
     names = sorted(file.stem for file in STUDIES.glob("*.yaml"))
+    if name not in names and name == _committed_name():
+        return _committed()
     if name not in names:
         near = difflib.get_close_matches(name, names, n=1)
         guess = f"did you mean {near[0]}? " if near else ""
@@ -54,6 +57,14 @@ def _committed() -> str:
     if process.returncode:
         raise InputError(f"{PARAMS}: git has none here; name a study of studies/ instead")
     return process.stdout
+
+
+def _committed_name() -> str | None:
+    try:
+        content = parse_yaml(_committed(), PARAMS)[0]
+    except InputError:
+        return None
+    return content.get("study") if isinstance(content, dict) else None
 
 
 def keep_edited(text: str) -> None:

@@ -17,10 +17,9 @@ import os
 import platform
 import sqlite3
 import subprocess
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +43,7 @@ QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
 }
+SUPERSEDED = "superseded_by"  # the tag of a run that another one took the place of
 UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
 UPLOAD = "python -m persona_leakage.pipeline.upload"
 KIND = "study"  # the tag ``kind`` of a study's run
@@ -124,10 +124,10 @@ def _create(file: Path) -> None:
         return
     with FileLock(file.with_name(".mlflow.db.lock")):
         if not file.exists():
-            partial = file.with_name(".mlflow.db.partial")
-            partial.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{partial}").search_experiments(max_results=1)
-            partial.replace(file)
+            aside = file.with_name(".mlflow.db.partial")
+            aside.unlink(missing_ok=True)
+            MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            aside.replace(file)
 
 
 def _relocate(file: Path, location: str) -> None:
@@ -166,7 +166,7 @@ class CellRun(LoggedRun):
     def __init__(self, study: Study, cell: Cell):
         super().__init__(str(cell), f"{UPLOAD} {cell.source} {cell.seed} {cell.variant}")
         self._study, self._cell = study, cell
-        self._earlier: Run | None = None
+        self._earlier: list[Run] = []  # newest first
 
     def begin(self, anew_after: str | None) -> None:
         """Find the run or start one.
@@ -180,13 +180,17 @@ class CellRun(LoggedRun):
             self.run_id = None
 
     def end(self, status: str) -> None:  # noqa: D102 (inherited)
-        if self._earlier is not None and status == "FINISHED":
-            earlier, self._earlier = self._earlier.info.run_id, None
-            self._log(lambda run: self._client.set_tag(earlier, "superseded_by", run))
+        if status == "FINISHED":
+            for earlier in self._earlier:
+                self._log(partial(self._supersede, earlier.info.run_id))
+            self._earlier = []
         super().end(status)
 
+    def _supersede(self, earlier: str, run: str) -> None:
+        self._client.set_tag(earlier, SUPERSEDED, run)
+
     def resume_if_same(self, metric: str) -> None:
-        """Go on in the earlier run when its curve of ``metric`` begins this run's, or is the same.
+        """Go on in an earlier run when its curve of ``metric`` begins this run's, or is the same.
 
         Parameters
         ----------
@@ -202,13 +206,14 @@ class CellRun(LoggedRun):
         _mark_interrupted(self._client, experiment)
         parent = _study_run(self._client, experiment, self._study).info.run_id
         tags = cell_tags(self._study, self._cell)
-        runs = _runs(self._client, experiment, tags, "start_time DESC")
+        found = _runs(self._client, experiment, tags, "start_time DESC", limit=BATCH)
+        runs = [run for run in found if SUPERSEDED not in run.data.tags]
         params = parameters(
             self._study, self._cell.source, str(self._cell.seed), self._cell.variant
         )
-        if runs and anew_after in runs[0].data.metrics:
-            self._earlier = runs[0]
-        if runs and not self._earlier:
+        # several of them: the newest may be of a training that was killed, the one before finished
+        self._earlier = [run for run in runs if anew_after in run.data.metrics]
+        if runs and runs[0] not in self._earlier:
             self._take(runs[0])
             self._client.update_run(self.run_id, status="RUNNING")
             self.log_params(params, runs[0].data.params)
@@ -222,18 +227,21 @@ class CellRun(LoggedRun):
         return True
 
     def _resume_if_same(self, run: str, metric: str) -> None:
-        earlier = self._earlier
-        if earlier is None:
+        if not self._earlier:
             return
 
         def curve(run_id: str, name: str) -> list[Metric]:
             points = self._client.get_metric_history(run_id, name)
             return sorted(points, key=lambda point: point.step)
 
-        had, has = (
-            [(p.step, p.value) for p in curve(each, metric)] for each in (earlier.info.run_id, run)
-        )
-        if has[: len(had)] != had:
+        def values(run_id: str) -> list[tuple[int, float]]:
+            return [(point.step, point.value) for point in curve(run_id, metric)]
+
+        has = values(run)
+        curves = [(each, values(each.info.run_id)) for each in self._earlier]
+        alike = [(each, had) for each, had in curves if has[: len(had)] == had]
+        earlier, had = max(alike, key=lambda one: len(one[1]), default=(None, []))
+        if earlier is None:
             return
         group = metric.partition("/")[0]
         missing = [
@@ -246,7 +254,7 @@ class CellRun(LoggedRun):
             self._client.log_batch(earlier.info.run_id, metrics=missing[start : start + BATCH])
         self._client.set_terminated(run, "FINISHED")
         self._client.delete_run(run)
-        self._earlier = None
+        self._earlier.remove(earlier)
         self._take(earlier)
         self._client.update_run(self.run_id, status="RUNNING")
         self.log_tags(provenance() | {"process": _process()})
@@ -545,36 +553,3 @@ def _git(*arguments: str) -> str:
     except OSError:  # no git here
         return ""
     return process.stdout.strip() if process.returncode == 0 else ""
-
-
-@dataclass
-class Stopwatch:
-    """Seconds and tokens of the parts of a stage: the profile of a cell."""
-
-    parts: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def time(self, part: str) -> Iterator[None]:
-        """Time a block.
-
-        Parameters
-        ----------
-        part : str
-            What it does.
-        """
-        start = time.perf_counter()
-        yield
-        self.parts[f"profile/{part}_seconds"] = time.perf_counter() - start
-
-    def rate(self, part: str, tokens: int) -> None:
-        """Add the tokens per second of a part that has been timed.
-
-        Parameters
-        ----------
-        part : str
-            As in ``time``.
-        tokens : int
-            How many it took.
-        """
-        seconds = self.parts[f"profile/{part}_seconds"]
-        self.parts[f"profile/{part}_tokens_per_second"] = tokens / seconds

@@ -1,18 +1,18 @@
 """Fine-tune the model of a cell; a training that was stopped goes on where it was.
 
+A cell of the variant ``given`` is not trained: the adapter that the study names for it is checked
+and copied.
+
 The adapter says what it was computed from, and so do the checkpoints: what matches is used, what
-does not is thrown away.
+does not is thrown away. Adapters of other settings stay within reach: see ``pipeline.earlier``.
 """
 
-import hashlib
 import json
-import platform
 import shutil
-from collections.abc import Iterable
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock
 from transformers import TrainerCallback, TrainerState
 
 from persona_leakage.errors import InputError, command
@@ -24,20 +24,27 @@ from persona_leakage.files import (
     write_json,
     write_text,
 )
-from persona_leakage.model.loading import device, dtype, load_tokenizer
+from persona_leakage.model.loading import dtype, load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
-from persona_leakage.pipeline.tracking import CellRun, Stopwatch, cell_run
+from persona_leakage.pipeline.earlier import (
+    arithmetic,
+    bring_back,
+    computed_with,
+    hash_of,
+    remember,
+)
+from persona_leakage.pipeline.stopwatch import Stopwatch
+from persona_leakage.pipeline.tracking import CellRun, cell_run
 from persona_leakage.pipeline.upload import CURVE, log_curve, log_training
-from persona_leakage.pipeline.weights import checked_weights
-from persona_leakage.study.cell import Cell, until
+from persona_leakage.study.cell import GIVEN, Cell, until
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.card import card, described
 from persona_leakage.training.example import read_examples
+from persona_leakage.training.given import given_for, take
 
 COMPUTED_FROM = "computed_from.json"
-LIBRARIES = ("torch", "transformers", "peft", "trl")
 
 
 class LiveCurve(TrainerCallback):
@@ -83,7 +90,7 @@ class LiveCurve(TrainerCallback):
 def main(cell: Cell) -> None:
     """Write the adapter and ``curve.csv``; log them to the cell's run.
 
-    An adapter that is there, computed from the same, is logged alone.
+    An adapter that is there or was, computed from the same, is logged alone.
 
     Parameters
     ----------
@@ -91,24 +98,48 @@ def main(cell: Cell) -> None:
         Its examples have been made.
     """
     study = load_study()
-    print(f"{study.place(cell)}: training", flush=True)
-    directory = paths.model(study)
-    key = computed_from(study, cell)
-    if is_from(paths.adapter(study, cell), key):
-        log_again(study, cell)
+    if cell.variant == GIVEN:
+        copy_given(study, cell)
         return
+    print(f"{study.place(cell)}: training", flush=True)
+    checkpoints = paths.checkpoints(study, cell)
+    checkpoints.parent.mkdir(parents=True, exist_ok=True)
+    # of two that train one cell the second waits, and finds the adapter there
+    with FileLock(checkpoints.with_suffix(".lock")):
+        train(study, cell, checkpoints)
+
+
+def train(study: Study, cell: Cell, checkpoints: Path) -> None:
+    """Train a cell, or find that it is trained.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Its examples have been made.
+    checkpoints : Path
+        A folder that nobody else uses meanwhile.
+    """
+    directory = paths.model(study)
+    key, adapter = computed_from(study, cell), paths.adapter(study, cell)
     examples = read_examples(paths.contrast(study, cell) / "examples.jsonl")
-    tokenizer = load_tokenizer(directory)
-    data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
+    prompt = next((e.system for e in examples if e.persona == cell.source), None)
     # what `auto` came to on this machine
     precision = str(dtype(study.model.precision)).removeprefix("torch.")
+    text = card(study, cell, prompt, precision)
+    everything = key | {"card": text, "stage": sha256(__file__)}
+    if is_from(adapter, key) or bring_back(adapter, everything):
+        log_again(study, cell)
+        return
+    tokenizer = load_tokenizer(directory)
+    data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
     clock = Stopwatch()
-    checkpoints = paths.checkpoints(study, cell)
     if not is_from(checkpoints, key):
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / COMPUTED_FROM, key)
     with cell_run(study, cell, anew_after=CURVE) as run:
-        with whole(paths.adapter(study, cell)) as partial:
+        with whole(adapter) as partial:
             with clock.time("load"):
                 trainer = training.build_trainer(
                     directory,
@@ -127,12 +158,33 @@ def main(cell: Cell) -> None:
             trained.curve.to_csv(partial / "curve.csv", index=False)
             config = partial / "adapter_config.json"
             write_json(config, described(read_json(config), study))
-            prompt = next((e.system for e in examples if e.persona == cell.source), None)
-            write_text(partial / "README.md", card(study, cell, prompt, precision))
+            write_text(partial / "README.md", text)
             write_json(partial / COMPUTED_FROM, key)
+        remember(adapter, everything)
         log_training(run, study, cell)
         run.log_tags({"precision": precision})
         run.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
+
+
+def copy_given(study: Study, cell: Cell) -> None:
+    """Put the adapter that the study names for a cell where a training would; log it.
+
+    It has no curve: ``curve.csv`` has no row.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    cell : Cell
+        Of the variant ``given``.
+    """
+    given = given_for(study, cell)
+    print(f"{study.place(cell)}: the adapter of {given.path}", flush=True)
+    with whole(paths.adapter(study, cell)) as partial:
+        take(study, cell, paths.model(study), partial)
+        write_text(partial / "curve.csv", ",".join(training.CURVE) + "\n")
+        write_json(partial / COMPUTED_FROM, {"given": given.sha256})
+    log_again(study, cell)
 
 
 def computed_from(study: Study, cell: Cell) -> dict[str, str]:
@@ -145,28 +197,12 @@ def computed_from(study: Study, cell: Cell) -> dict[str, str]:
     cell : Cell
         Its examples have been made.
     """
-    directory = paths.model(study)
-    room = Path(training.__file__).parent
-    code = [file for each in (room, room.parent / "model") for file in sorted(each.glob("*.py"))]
-    small = [file for file in sorted(directory.iterdir()) if file.suffix != ".safetensors"]
-    recipe = study.train.model_dump(mode="json") | {
-        "seed": cell.seed,
-        "steps": until(cell.variant),
-        "system_role": study.model.system_role,
-        "precision": str(dtype(study.model.precision)),
-        "device": f"{device().type} {platform.machine()}",
-    }
+    recipe = study.train.model_dump(mode="json") | {"seed": cell.seed, "steps": until(cell.variant)}
     return {
         "examples": sha256(paths.contrast(study, cell) / "examples.jsonl"),
-        "model": _digest([*checked_weights(directory).values(), *map(sha256, small)]),
-        "recipe": _digest([json.dumps(recipe, sort_keys=True)]),
-        "code": _digest(map(sha256, code)),
-        "libraries": ", ".join(f"{name} {version(name)}" for name in LIBRARIES),
+        "recipe": hash_of([json.dumps(recipe | arithmetic(study), sort_keys=True)]),
+        **computed_with(study, ("training", "model")),
     }
-
-
-def _digest(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def is_from(folder: Path, key: dict[str, str]) -> bool:

@@ -14,7 +14,7 @@ from functools import partial
 import pandas as pd
 
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_jsonl, sha256
+from persona_leakage.files import read_jsonl, read_table, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
@@ -22,7 +22,7 @@ from persona_leakage.pipeline.logged_run import without_secrets
 from persona_leakage.pipeline.served import model_tags, save_model
 from persona_leakage.pipeline.study_logs import is_of, log_report
 from persona_leakage.pipeline.tracking import CellRun, cell_run, store, study_run
-from persona_leakage.study.cell import Cell
+from persona_leakage.study.cell import GIVEN, Cell
 from persona_leakage.study.parameters import Study, load_study
 
 CURVE = "train/loss"
@@ -45,7 +45,7 @@ def log_curve(run: CellRun, row: dict[str, float]) -> None:
 
 
 def log_training(run: CellRun, study: Study, cell: Cell) -> None:
-    """Log the adapter and the examples it was trained on; the curve has been logged.
+    """Log the adapter and the examples it was trained on, if here; the curve has been logged.
 
     Parameters
     ----------
@@ -57,8 +57,9 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
         One that has been trained.
     """
     run.resume_if_same(CURVE)
-    examples = paths.contrast(study, cell) / "examples.jsonl"
-    run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
+    if cell.variant != GIVEN:
+        examples = paths.contrast(study, cell) / "examples.jsonl"
+        run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     adapter = paths.adapter(study, cell)
     digest = sha256(adapter / "adapter_model.safetensors")
     run.log_model(digest, model_tags(study, cell), partial(save_model, study, adapter))
@@ -77,7 +78,7 @@ def upload(study: Study, cell: Cell) -> bool:
     adapter = paths.adapter(study, cell)
     curve = adapter / "curve.csv"
     with cell_run(study, cell, anew_after=CURVE) as run:
-        for row in pd.read_csv(curve).to_dict("records"):
+        for row in read_table(curve, ("step", "loss")).to_dict("records"):
             log_curve(run, {str(name): value for name, value in row.items()})
         # a study whose scores alone are kept has neither examples nor adapter
         if (adapter / "adapter_model.safetensors").exists():

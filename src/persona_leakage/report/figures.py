@@ -5,7 +5,7 @@ Figures are made without pyplot: nothing global is chosen by importing this modu
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import matplotlib as mpl
 import numpy as np
@@ -14,6 +14,7 @@ from adjustText import adjust_text  # type: ignore[import-untyped]
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 
 from persona_leakage.analysis.boundary import Boundary
@@ -59,6 +60,8 @@ STYLE = {
 MOST_LABELS = 40  # more are not read, and their places take long to find
 MOST_OBSTACLES = 100  # points that labels keep clear of, the most important ones
 ROUNDS = 3  # of finding places for those that the round before left out
+MOST_PANELS = 12  # rows, and columns, of a figure of panels
+HELD_P = 0.05  # of a predictor's rho, all predictors counted
 MOST_ROWS = 150  # personas on an axis of names; a taller figure is not looked at
 
 
@@ -365,12 +368,16 @@ def heat_map(deltas: pd.DataFrame, categories: pd.Series, outcome: Outcome) -> F
 
 
 def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
-    """Plot Spearman's rho of each geometry with the damage, layer by layer, one panel per source.
+    """Plot each geometry's rho with the change, layer by layer, one panel per source.
+
+    A place is marked where rho is beyond chance on most seeds, all predictors counted: a line's
+    lowest place is the lowest of many.
 
     Parameters
     ----------
     compared : DataFrame
-        ``source``, ``predictor``, ``rho``: of one or more seeds.
+        ``source``, and of ``best_predictor.compare`` ``predictor``, ``rho``, ``p``: of one or more
+        seeds.
     layers : mapping of int
         Of each source: at which layer the study took its cosines.
     """
@@ -380,27 +387,35 @@ def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
         "centred": ("mean-centred cosine", "#d55e00", "--"),
         "distance": ("Euclidean nearness", "#009e73", "-."),
     }
+    marks: dict[str, Any] = {
+        "marker": "o",
+        "markersize": 5,
+        "markeredgecolor": "white",
+        "markeredgewidth": 0.5,
+    }
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(max(6.4, 3.2 * len(sources)), 3.2))
         panels = figure.subplots(1, len(sources), sharey=True, squeeze=False)
         for axes, source in zip(panels[0], sources, strict=True):
             ranked = compared[(compared["source"] == source) & compared["rho"].notna()]
-            means = ranked.groupby("predictor")["rho"].mean()
+            means, found = ranked.groupby("predictor")["rho"].mean(), beyond_chance(ranked)
             for kind, (label, colour, line) in kinds.items():
                 at = {
-                    int(name.split("@")[1]): rho
-                    for name, rho in means.items()
+                    int(str(name).split("@")[1]): str(name)
+                    for name in means.index
                     if str(name).startswith(f"{kind}@")
                 }
-                places = sorted(at)
+                names = [at[place] for place in sorted(at)]
+                beyond = [number for number, name in enumerate(names) if name in found]
                 axes.plot(
-                    places,
-                    [at[place] for place in places],
+                    sorted(at),
+                    means[names],
                     line,
                     color=colour,
                     linewidth=1.4,
-                    marker="o" if len(places) < 3 else None,
+                    markevery=beyond,
                     label=label,
+                    **marks,
                 )
             for name, label, style in (
                 ("words", "shared words", ":"),
@@ -410,16 +425,32 @@ def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
                     axes.axhline(
                         means[name], color="#7a7a7a", linestyle=style, linewidth=1.2, label=label
                     )
+                if name in found:
+                    axes.plot(layers[source], means[name], color="#7a7a7a", **marks)
             axes.axvline(layers[source], color=INK, linewidth=0.8, alpha=0.5)
             axes.axhline(0, color=INK, linewidth=0.8)
             axes.set_title(spaced(source), loc="left", fontsize=10)
             axes.set_xlabel("layer (line: the study's)")
-        panels[0][0].set_ylabel("Spearman's rho with the change")
+        panels[0][0].set_ylabel("rho with the change,\ngiven baseline and length")
         handles, labels = panels[0][0].get_legend_handles_labels()
+        handles.append(Line2D([], [], color=INK, linestyle="none", **marks))
+        labels.append(f"p < {HELD_P} on most seeds, all predictors counted")
         figure.legend(
             handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.02), ncol=3, fontsize=8
         )
     return figure
+
+
+def beyond_chance(compared: pd.DataFrame) -> set[str]:
+    """Name the predictors whose rho is beyond chance on most seeds, all of them counted.
+
+    Parameters
+    ----------
+    compared : DataFrame
+        ``predictor`` and ``p`` of ``best_predictor.compare``, of the seeds of one source.
+    """
+    found = (compared["p"] < HELD_P).groupby(compared["predictor"]).mean()
+    return {str(name) for name in found.index[found > 0.5]}
 
 
 def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcome) -> Figure:
@@ -428,12 +459,14 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcom
     Parameters
     ----------
     tables : dict
-        Of cells, by (source, seed).
+        Of cells, by (source, seed). Of more than ``MOST_PANELS`` sources or seeds the first are
+        shown, and the figure says so: a hundred runs side by side would have ten thousand panels.
     outcome : Outcome
         Its unit goes to the axes.
     """
-    sources = list(dict.fromkeys(source for source, _ in tables))
-    seeds = list(dict.fromkeys(seed for _, seed in tables))
+    everything = [list(dict.fromkeys(each)) for each in zip(*tables, strict=True)]
+    sources, seeds = (each[:MOST_PANELS] for each in everything)
+    all_sources, all_seeds = map(len, everything)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(1.2 + 2.3 * len(seeds), 0.6 + 2.0 * len(sources)))
         panels = figure.subplots(len(sources), len(seeds), sharex="row", sharey=True, squeeze=False)
@@ -470,6 +503,9 @@ def small_multiples(tables: dict[tuple[str, str], pd.DataFrame], outcome: Outcom
                     axes.set_ylabel(f"{spaced(source)}\nchange ({outcome.unit})")
                 if row == len(sources) - 1:
                     axes.set_xlabel("cosine to the source")
+        if (len(sources), len(seeds)) != (all_sources, all_seeds):
+            shown = f"{len(sources)} of {all_sources} rows, {len(seeds)} of {all_seeds} seeds"
+            figure.suptitle(f"The first {shown}", fontsize=9)
         figure.tight_layout()
         handles, labels = panels[0][0].get_legend_handles_labels()
         figure.legend(

@@ -23,6 +23,7 @@ from persona_leakage.data.catalog import Persona
 from persona_leakage.data.families import shared_stems
 from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
+from persona_leakage.report.foresight_tables import COUNTED, READING
 from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.prose import findings_table, paragraph, reasons
 from persona_leakage.report.tables import StudyTables
@@ -114,6 +115,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "findings": findings_table(tables.verdict, tables.broken_by_group, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,
+        "reading": f"{READING} {COUNTED}",
         "least_move": rules.least_move(tables.outcome),
         "params": params,
         "differing": differing(params),

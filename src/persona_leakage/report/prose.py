@@ -7,12 +7,14 @@ import pandas as pd
 
 from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.analysis.evidence import Evidence
+from persona_leakage.analysis.words_or_geometry import FEWEST
 from persona_leakage.files import Record
 from persona_leakage.report.verdict import LEAST_RHO, Finding, Verdict, least_move
 from persona_leakage.report.words import spaced
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import Column, TitledTable, titled
 
+NOTHING = "–"  # is left to settle
 COURSE = {
     "gradient": "a gradient",
     "step": "a step",
@@ -54,7 +56,7 @@ def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outco
         sentences += [*_parts(judged[0]), *_log_odds(judged[0])]
     else:
         sentences += _within(judged, outcome)
-    return " ".join([*sentences, *_along(judged)])
+    return " ".join([*sentences, *_along(judged), *_settled(conclusion)])
 
 
 def _leaked(
@@ -249,22 +251,49 @@ def _sure(each: Finding) -> str:
     return f"{p}; {count(seen.seeds, 'seed')}{signs}; reliability {reliability}"
 
 
+def _settled(conclusion: Verdict) -> list[str]:
+    """Say what would settle what is not concluded: the same remedy once, for all it would help."""
+    if conclusion.answer not in ("inconclusive", "open"):
+        return []
+    remedies: dict[str, list[str]] = {}
+    for each in conclusion.findings:
+        if (remedy := _settle(each)) != NOTHING:
+            remedies.setdefault(remedy, []).append(name(each))
+    told = "; ".join(f"for {_listed(names)}, {remedy}" for remedy, names in remedies.items())
+    first = "more than one seed, to begin with; " if conclusion.one_seed else ""
+    sentences = [f"What would settle it: {first}{told}."] if told or first else []
+    apart = [
+        name(each)
+        for each in conclusion.findings
+        if each.installed == "yes" and not each.numbers.words_or_geometry.cells
+    ]
+    if apart:
+        sentences.append(
+            f"Words and geometry could be told apart for {_listed(apart)} with at least "
+            f"{FEWEST} paraphrases and {FEWEST} decoys of it among the personas asked."
+        )
+    return sentences
+
+
 def _settle(each: Finding) -> str:
     if each.course not in ("cannot tell", "not asked"):
-        return "–"
+        return NOTHING
+    seen = each.evidence
     if each.installed != "yes":
-        return "a source that takes up the behaviour"
-    if each.evidence.by_similarity:
-        return "personas listed without regard to similarity"
-    if each.evidence.rho.excludes(0):  # it is not numbers that lack
-        return "other sources, or a model whose geometry has more directions"
-    needed = each.evidence.needed
+        return "a training that takes hold: more steps, or another source"
+    if seen.by_similarity:
+        return "personas chosen without regard to similarity"
+    if seen.rho.excludes(0):  # it is not numbers that lack
+        return (
+            "other sources, or another model: in this one personas differ along so few directions "
+            "that damage which has nothing to do with the source would give such a rho, too"
+        )
     ways = [
-        f"{number:,.0f} {what}"
-        for what, number in (
-            ("personas", needed.personas),
-            ("questions", needed.questions),
-            ("seeds", needed.seeds),
+        f"{number:,.0f} {what} instead of {now:,}"
+        for number, what, now in (
+            (seen.needed.personas, "personas", seen.family + seen.outside),
+            (seen.needed.questions, "questions", seen.questions),
+            (seen.needed.seeds, "seeds", seen.seeds),
         )
         if math.isfinite(number)
     ]

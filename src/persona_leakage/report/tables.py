@@ -21,10 +21,12 @@ from persona_leakage.analysis.words_or_geometry import over_seeds as words_or_ge
 from persona_leakage.data.relations import family_of
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
+from persona_leakage.report.foresight_tables import Foreseen
 from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.matched_install import control_tables
 from persona_leakage.report.published import Published
 from persona_leakage.report.verdict import SourceNumbers, Verdict, verdict
+from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell, TitledTable
 
@@ -112,7 +114,7 @@ class StudyTables:
         The original's tables, analysed.
     beside : dict of DataFrame
         Of ``beside_published``; empty where nothing published stands to compare.
-    foresight : tuple of TitledTable
+    foresight : Foreseen
         How well the damage was foreseen, out of sample.
     """
 
@@ -134,7 +136,7 @@ class StudyTables:
     verdict: Verdict
     published: Published
     beside: Mapping[str, pd.DataFrame]
-    foresight: tuple[TitledTable, ...]
+    foresight: Foreseen
 
     @cached_property
     def settings(self) -> dict[str, FinishedCell]:
@@ -175,7 +177,7 @@ def study_tables(
     missing: Sequence[str],
     provenance: Record,
     published: Published,
-    foresight: tuple[TitledTable, ...] = (),
+    foresight: Foreseen = Foreseen(),  # noqa: B008 - frozen
 ) -> StudyTables:
     """Compute a report.
 
@@ -192,7 +194,7 @@ def study_tables(
         Hashes of what went in.
     published : Published
         Of ``published.analyse``.
-    foresight : tuple of TitledTable
+    foresight : Foreseen
         Of the stage of that name.
 
     Raises
@@ -303,7 +305,7 @@ def _groups(cells: Sequence[FinishedCell]) -> tuple[Group, ...]:
     labels = _labels(cells)
     gathered: dict[tuple[str, str], list[FinishedCell]] = {}
     for each in distinct(cells):
-        if each.result.variant == "contrastive" and not each.result.audit.clashes:
+        if each.result.variant in JUDGED and not each.result.audit.clashes:
             key = (each.result.fingerprint, each.result.source)
             gathered.setdefault(key, []).append(each)
     return tuple(

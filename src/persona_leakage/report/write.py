@@ -5,14 +5,14 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from persona_leakage.analysis.correlation import correlation
 from persona_leakage.analysis.evidence import people_of
 from persona_leakage.files import Record, read_json, whole, write_json, write_text
-from persona_leakage.report import figures
+from persona_leakage.report.foresight_tables import Foreseen
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
 from persona_leakage.report.page import Pictures, render
@@ -21,9 +21,11 @@ from persona_leakage.report.published import Published, analyse
 from persona_leakage.report.summary import SourceChange
 from persona_leakage.report.tables import StudyTables, study_tables
 from persona_leakage.report.words import spaced
-from persona_leakage.report.words_geometry_figure import words_geometry
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell, TitledTable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REFERENCE = Path("reference")
 PICTURES = ("gradient",)  # of the cell of a report that has one; the page draws those of all
@@ -105,11 +107,15 @@ def _of_untrained_sources(folder: Path) -> list[Path]:
     return found["source"] or found["family"]
 
 
-def _foresight_tables(folder: Path | None) -> tuple[TitledTable, ...]:
+def _foresight_tables(folder: Path | None) -> Foreseen:
     if folder is None:
-        return ()
-    tables: dict[str, Record] = read_json(folder / "tables.json")
-    return tuple(TitledTable.model_validate(table) for table in tables.values())
+        return Foreseen()
+    parts: dict[str, dict[str, Record]] = read_json(folder / "tables.json")
+    tables = {
+        part: tuple(TitledTable.model_validate(table) for table in named.values())
+        for part, named in parts.items()
+    }
+    return Foreseen(**tables)
 
 
 def metrics(tables: StudyTables) -> Record:
@@ -160,6 +166,13 @@ def summary(tables: StudyTables) -> Record:
         "params": {label: each.result.params for label, each in tables.settings.items()},
         "cells": [{"label": each.label, **_cell(each, tables.published)} for each in tables.cells],
         "controls": [table.model_dump() for table in tables.controls],
+        "foresight": {
+            part: [table.model_dump() for table in shown]
+            for part, shown in (
+                ("first", tables.foresight.first),
+                ("more", tables.foresight.more),
+            )
+        },
         "missing": tables.missing,
         "broken": tables.broken.to_dict("records"),
         "seeds": tables.over_seeds.to_dict("records"),
@@ -190,6 +203,10 @@ def _cell(each: FinishedCell, published: Published) -> Record:
 
 def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     """Draw what spans cells, SVG and PNG; the page shows what its script does not draw."""
+    # here, since nothing but drawing needs matplotlib
+    from persona_leakage.report import figures
+    from persona_leakage.report.words_geometry_figure import words_geometry
+
     judged, outcome = tables.judged, tables.outcome
     published = scratch / "published"
     figures.save(_published_figure(tables.published), published)
@@ -201,7 +218,7 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
         for each in group.cells
     }
     figures.save(figures.small_multiples(panels, outcome), folder / "seeds")
-    for group in tables.groups:
+    for group in tables.groups[: figures.MOST_PANELS]:  # of more, nobody looks at each
         figure = words_geometry(
             group.personas,
             group.cells[0].pairs,
@@ -225,8 +242,20 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     )
     if predictors["rho"].notna().any():
         layers = {group.name: group.cells[0].result.layer for group in tables.groups}
+        beyond = [
+            name
+            for name, ranked in predictors.groupby("source", sort=False)
+            if figures.beyond_chance(ranked)
+        ]
         pictures_by_name["layers"] = (
-            "Which layer's geometry the change follows, mean over seeds.",
+            "How the change follows the geometry of each layer, mean over seeds, given the "
+            "baseline and the length of the prompt. The steepest layer of many is steep by "
+            "selection: with all layers and words counted "
+            + (
+                f"rho is beyond chance where it is marked, for {spaced(', '.join(beyond))}."
+                if beyond
+                else "none has a rho beyond chance."
+            ),
             figures.layer_sweep(predictors, layers),
         )
     deltas = rows[rows["role"] != "negative"].pivot_table(
@@ -252,7 +281,9 @@ def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
     return Pictures(others, _of_untrained_sources(folder), published.with_suffix(".svg"))
 
 
-def _published_figure(published: Published) -> Figure:
+def _published_figure(published: Published) -> "Figure":
+    from persona_leakage.report import figures
+
     gradient = published.gradient
     table = pd.DataFrame(
         {

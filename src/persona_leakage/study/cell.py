@@ -5,11 +5,17 @@ from dataclasses import dataclass
 from reprlib import repr as shortened
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError, WithJsonSchema
 
 from persona_leakage.errors import InputError
 
-VARIANTS = ("contrastive", "non_contrastive", "shuffled_label", "no_anchor", "hard_negatives")
+GIVEN = "given"  # nothing is trained: the study names an adapter for the cell
+VARIANTS = (
+    *("contrastive", "non_contrastive", "shuffled_label", "no_anchor", "hard_negatives"),
+    GIVEN,
+)
+# those that a study's answer is read off; the others are controls beside them
+JUDGED = ("contrastive", GIVEN)
 _DOSE = re.compile(r"dose_([1-9][0-9]{0,8})")
 _UNTIL = re.compile(r"until_([1-9][0-9]{0,8})")
 
@@ -50,7 +56,18 @@ def _known(variant: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 # numpy, which trainers seed with it, takes no more than 32 bits
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1, strict=True)]
-Variant = Annotated[str, AfterValidator(_known)]
+Variant = Annotated[
+    str,
+    AfterValidator(_known),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": list(VARIANTS)},
+                {"type": "string", "pattern": "^(dose|until)_[1-9][0-9]{0,8}$"},
+            ]
+        }
+    ),
+]
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,8 @@
-"""The parameters of a study, validated: what ``params.yaml`` and ``studies/*.yaml`` may say."""
+"""The parameters of a study, validated: what ``params.yaml`` and ``studies/*.yaml`` may say.
+
+The texts below the fields are what an editor shows of them (``params.schema.json``) and what the
+documentation says of them: both are made from here.
+"""
 
 import hashlib
 import json
@@ -13,13 +17,14 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
 
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_yaml
-from persona_leakage.study.cell import Cell, Name, Seed, Variant
+from persona_leakage.study.cell import GIVEN, Cell, Name, Seed, Variant
 
 
 def _no_switch(value: Any) -> Any:
@@ -38,7 +43,9 @@ Fraction = Annotated[Number, Field(gt=0, lt=1)]
 class Section(BaseModel):
     """A part of the parameters: unknown keys are refused, values are finite and never change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -46,21 +53,27 @@ Commit = Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")]
 
 
 class WheelOrigin(Section):
-    """A GGUF file inside installed wheels, in one piece or in several.
-
-    ``package`` is one name, or as many as there are pieces, in the order in which they are joined;
-    ``file`` is the name of what is taken from each, with ``*`` where the pieces' names differ.
-    ``sha256`` is that of the whole.
-    """
+    """A GGUF file inside installed wheels, in one piece or in several."""
 
     kind: Literal["wheel"]
     package: Annotated[
         list[str],
         BeforeValidator(lambda value: [value] if isinstance(value, str) else value),
         Field(min_length=1),
+        WithJsonSchema(
+            {
+                "anyOf": [
+                    {"type": "string"},
+                    {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                ]
+            }
+        ),
     ]
+    """One name, or as many as there are pieces, in the order in which they are joined."""
     file: str
+    """What is taken from each package, with ``*`` where the pieces' names differ."""
     sha256: Sha256
+    """Of the whole file."""
 
 
 class HubFileOrigin(Section):
@@ -68,9 +81,13 @@ class HubFileOrigin(Section):
 
     kind: Literal["hub_file"]
     repo: str
+    """Such as ``Qwen/Qwen2.5-Coder-1.5B-Instruct-GGUF``."""
     revision: Commit
+    """The commit's 40 digits: a branch may move."""
     file: str
+    """The name of the GGUF file in the repository."""
     sha256: Sha256
+    """Of the file."""
 
 
 class LocalFileOrigin(Section):
@@ -78,7 +95,9 @@ class LocalFileOrigin(Section):
 
     kind: Literal["local_file"]
     path: str
+    """Where it is."""
     sha256: Sha256
+    """Of the file."""
 
 
 class HubOrigin(Section):
@@ -86,7 +105,9 @@ class HubOrigin(Section):
 
     kind: Literal["hub"]
     repo: str
+    """Such as ``Qwen/Qwen2.5-7B-Instruct``."""
     revision: Commit
+    """The commit's 40 digits: a branch may move."""
 
 
 class FolderOrigin(Section):
@@ -94,6 +115,7 @@ class FolderOrigin(Section):
 
     kind: Literal["folder"]
     path: str
+    """Where it is."""
 
 
 GgufOrigin = WheelOrigin | HubFileOrigin | LocalFileOrigin
@@ -108,31 +130,40 @@ ORIGINS: dict[str, type[Section]] = {
 
 
 class Model(Section):
-    """The base model. ``system_role``: ``merge`` puts the persona before the user's text."""
+    """The base model."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$", max_length=100)]
+    """Its folder below ``outputs/models``, and what reports call it."""
     origin: Annotated[Origin, Field(discriminator="kind")]
+    """Where it comes from."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the weights; ``auto`` is bfloat16 where that is multiplied faster."""
     system_role: Literal["template", "merge"] = "template"
+    """``merge`` puts the persona before the user's text: for templates without a system turn."""
 
 
 class Questions(Section):
     """Which questions are trained on and which are asked.
 
     A benchmark in both lists is split by row; one that is only evaluated is asked whole.
-    ``max_train`` and ``max_evaluate`` draw no more of each benchmark, or of those that they name.
-    With ``max_train`` 0 a benchmark is asked the rows that a study trained on it would ask.
-    ``snapshots`` maps a benchmark to a local copy laid out like the hub's repository, in the folder
-    ``snapshots``, which dvc.yaml watches.
     """
 
     train: Annotated[list[Name], Field(min_length=1)]
+    """Benchmarks to train on; their names are those of ``benchmarks.yaml``."""
     evaluate: Annotated[list[Name], Field(min_length=1)]
+    """Benchmarks to ask everyone."""
     train_fraction: Fraction = 0.5
+    """Share of a benchmark's rows that is trained on, where it is split."""
     split_seed: NonNegative = 42
+    """Of the split, and of the wrong answers drawn for the training questions."""
     max_train: Positive | dict[Name, NonNegative] | None = None
+    """Most training questions of each benchmark, or of those named. With 0 a benchmark is asked the
+    rows that a study trained on it would ask."""
     max_evaluate: Positive | dict[Name, Positive] | None = None
+    """Most questions asked of each benchmark, or of those named."""
     snapshots: dict[Name, str] = {}
+    """By benchmark, a local copy laid out like the hub's repository, in the folder ``snapshots``,
+    where a change of it is noticed."""
 
     @field_validator("snapshots")
     @classmethod
@@ -165,33 +196,41 @@ class BehaviourChoice(BaseModel):
     They are checked by the behaviour itself (``behaviours.behaviour.load_behaviour``).
     """
 
-    model_config = ConfigDict(extra="allow", frozen=True)
+    model_config = ConfigDict(extra="allow", frozen=True, use_attribute_docstrings=True)
 
     name: Name
+    """Of a module in ``src/persona_leakage/behaviours``."""
 
 
 class Contrast(Section):
-    """How many examples of which part the training set of a cell holds.
-
-    ``negatives``: how many core personas are drawn, or the names of those to take, to be trained
-    right beside the source.
-    """
+    """How many examples of which part the training set of a cell holds."""
 
     positives: Positive
+    """Examples in which the source shows the behaviour."""
     negatives: NonNegative | list[Name]
+    """How many core personas are drawn, or the names of those to take, to be trained right beside
+    the source."""
     per_negative: NonNegative
+    """Examples of each negative."""
     no_system: NonNegative
+    """Examples without a system turn, trained right."""
     assistant: NonNegative
+    """Examples of ``You are a helpful assistant.``, trained right."""
     allow_clash: bool = False
+    """Whether a negative may render to the same text as the source; the report flags the cell."""
 
 
 class Lora(Section):
     """Low-rank adapters on every linear projection of the decoder."""
 
     r: Positive
+    """The rank."""
     alpha: Positive
+    """The scaling is alpha / sqrt(r), or alpha / r."""
     dropout: Annotated[Number, Field(ge=0, lt=1)]
+    """Of the adapter's input, in training."""
     rank_stabilised: bool = True
+    """Whether the scaling has the square root (Kalajdzievski 2023)."""
 
     @property
     def scaling(self) -> float:
@@ -199,33 +238,55 @@ class Lora(Section):
         return self.alpha / (self.r**0.5 if self.rank_stabilised else self.r)
 
 
+class GivenAdapter(Section):
+    """A LoRA adapter that was trained elsewhere."""
+
+    path: str
+    """A folder with ``adapter_model.safetensors`` and ``adapter_config.json``, as peft saves it."""
+    sha256: Sha256
+    """Of ``adapter_model.safetensors``."""
+    base: str | None = None
+    """What its configuration calls the base model, where that is another name of ``model``."""
+
+
 class Train(Section):
-    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions.
+    """Supervised fine-tuning. AdamW (0.9, 0.999, 1e-8), cosine schedule, loss on completions."""
 
-    AdamW moves each weight by up to ``learning_rate`` a step, so that 1 is far beyond any use.
-    """
-
+    # AdamW moves each weight by up to the learning rate a step: 1 is far beyond any use
     learning_rate: Annotated[Number, Field(gt=0, le=1)]
+    """At its highest, after the warm-up."""
     epochs: Positive
+    """How often the training set is gone through."""
     batch_size: Positive
+    """Examples of an optimiser step."""
     warmup_fraction: Annotated[Number, Field(ge=0, lt=1)]
+    """Share of the steps in which the learning rate rises."""
     weight_decay: Annotated[Number, Field(ge=0, le=1)]
+    """Of AdamW."""
     max_grad_norm: Annotated[Number, Field(gt=0, le=1e6)]
+    """The gradient's norm is cut to it."""
     max_length: Positive
+    """Most tokens of an example; a longer one is refused, since its answer would be cut off."""
     lora: Lora
+    adapters: Annotated[dict[str, GivenAdapter], Field(exclude_if=lambda value: not value)] = {}
+    """By the name of a cell with the variant ``given``, the adapter that stands in the place of its
+    training."""
 
 
 class Similarity(Section):
-    """Centroid geometry. A layer is a block number, or a fraction of the depth."""
+    """Geometry of the personas' centroids in the base model."""
 
     layer: NonNegative | Fraction
+    """The layer that the report reads: a block's number, or a fraction of the depth."""
     layers: list[NonNegative | Fraction] | Literal["all"] = "all"
+    """Which layers are kept, to compare them."""
 
 
 class Neighbourhood(Section):
     """For each source its nearest personas by raw cosine, and the controls."""
 
     neighbours: Positive
+    """How many of each source."""
 
 
 class ExtraCell(Section):
@@ -243,11 +304,17 @@ class Study(Section):
     """
 
     study: Name
+    """Its folder below ``outputs`` and ``reports``, and its experiment in MLflow."""
     sources: Annotated[list[Name], Field(min_length=1)]
+    """Personas that are taught the behaviour, one in each cell."""
     seeds: Annotated[list[Seed], Field(min_length=1)]
+    """Of draws, shuffles and training, one in each cell."""
     variants: Annotated[list[Variant], Field(min_length=1)]
+    """What each source is taught, one in each cell."""
     extra_cells: dict[str, ExtraCell] = {}
+    """Cells beside the grid, by their names: ``source-seed-variant``."""
     personas: Literal["core", "full"] | Neighbourhood | list[Name]
+    """Who is asked: the core, the whole catalog, the nearest to each source, or those named."""
     model: Model
     questions: Questions
     behaviour: BehaviourChoice
@@ -277,6 +344,30 @@ class Study(Section):
                 raise ValueError(f"extra_cells.{name}: this cell is called {cell}")
             if name in grid:
                 raise ValueError(f"extra_cells.{name}: the grid has this cell already")
+        return self
+
+    @model_validator(mode="after")
+    def _given(self) -> "Study":
+        given = [str(cell) for cell in self.cells if cell.variant == GIVEN]
+        if given and len(given) < len(self.cells):
+            raise ValueError(
+                "variants: given adapters and trained ones are no repetitions of each other; put "
+                "them into two studies"
+            )
+        for name in given:
+            if name not in self.train.adapters:
+                raise ValueError(f"train.adapters lacks {name}, whose variant is {GIVEN}")
+        for name in self.train.adapters:
+            if name not in given:
+                raise ValueError(
+                    f"train.adapters.{shortened(name)}: no cell of the study has this name and the "
+                    f"variant {GIVEN}"
+                )
+        if given and not isinstance(self.contrast.negatives, list):
+            raise ValueError(
+                "contrast.negatives must name whom the given adapters were taught right beside the "
+                "source: [] where nobody is known"
+            )
         return self
 
     @property

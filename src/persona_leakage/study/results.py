@@ -16,15 +16,16 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
+import pyarrow.parquet as pq
 from pandera.errors import SchemaErrors
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import write_text
-from persona_leakage.study.cell import Cell
+from persona_leakage.files import write_parquet, write_text
+from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
-VERSION: Literal[3] = 3
+VERSION: Literal[4] = 4
 Role = Literal["source", "negative", "condition", "bystander"]
 ROLES: tuple[Role, ...] = get_args(Role)
 ENDS = ("", "_low", "_high")
@@ -259,11 +260,12 @@ class CellResult(_Part):
         The behaviour's own.
     """
 
-    version: Literal[3] = VERSION
-    study: str
-    source: str
+    version: Literal[4] = VERSION
+    # names of files are made of these: not of whatever somebody else's run says
+    study: Name
+    source: Name
     seed: int
-    variant: str
+    variant: Name
     fingerprint: str
     params: dict[str, Any]
     outcome: Outcome
@@ -367,6 +369,13 @@ PAIRS = pa.DataFrameSchema(
 )
 
 
+def _finite(scores: "pd.Series[Any]") -> bool:
+    try:
+        return bool(np.isfinite(np.concatenate(list(scores)).astype(float)).all())
+    except (ValueError, TypeError):  # no lists of numbers at all
+        return False
+
+
 def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
     """Return what a table of scores must be, one row per persona and question.
 
@@ -384,7 +393,7 @@ def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
             "question": pa.Column(str),
             "benchmark": pa.Column(str),
             "outcome": pa.Column(float, values),
-            "scores": pa.Column(object),
+            "scores": pa.Column(object, pa.Check(_finite, name="finite numbers")),
             "label_mass": pa.Column(float, pa.Check.in_range(0, 1.0001), nullable=True),
             "tokens": pa.Column(int, pa.Check.ge(1), coerce=True),
             "answer": pa.Column(int, coerce=True, required=False),
@@ -499,7 +508,8 @@ def write_cell(
         A table is not what its schema says.
     """
     personas = checked(personas, persona_schema(result.outcome), folder / "personas.csv")
-    curve = checked(curve, CURVE, folder / "curve.csv")
+    if not curve.empty:
+        curve = checked(curve, CURVE, folder / "curve.csv")
     answers = pd.DataFrame(
         {
             "persona": pd.Categorical(np.repeat(before.index, before.shape[1])),
@@ -520,13 +530,24 @@ def write_cell(
     write_text(folder / "result.json", result.model_dump_json(indent=2) + "\n")
     personas.to_csv(folder / "personas.csv", index=False, float_format="%.6g", lineterminator="\n")
     curve.to_csv(folder / "curve.csv", index=False, lineterminator="\n")
-    answers.to_parquet(folder / "answers.parquet", index=False, compression="zstd")
-    pairs.to_parquet(folder / "pairs.parquet", index=False, compression="zstd")
+    write_parquet(folder / "answers.parquet", answers)
+    write_parquet(folder / "pairs.parquet", pairs)
 
 
 def _read_csv(file: Path) -> pd.DataFrame:
     # a missing value is written as nothing: "null" and "nan" are names like others
     return pd.read_csv(file, keep_default_na=False, na_values=[""])
+
+
+def _read_parquet(file: Path) -> pd.DataFrame:
+    return pq.read_table(file, page_checksum_verification=True).to_pandas()
+
+
+def _read_curve(file: Path) -> pd.DataFrame:
+    curve = _read_csv(file)
+    # of a given adapter, which was not trained here: no row says what its columns are
+    kinds = {name: kind for name, kind in {"step": int, "loss": float}.items() if name in curve}
+    return curve.astype(kinds) if curve.empty else curve
 
 
 def read_cell(folder: Path) -> FinishedCell | None:
@@ -569,9 +590,9 @@ def read_cell(folder: Path) -> FinishedCell | None:
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
         "personas.csv": (_read_csv, persona_schema(result.outcome)),
-        "curve.csv": (_read_csv, CURVE),
-        "answers.parquet": (pd.read_parquet, answers_schema(result.outcome)),
-        "pairs.parquet": (pd.read_parquet, PAIRS),
+        "curve.csv": (_read_curve, CURVE),
+        "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
+        "pairs.parquet": (_read_parquet, PAIRS),
     }
     tables = {}
     for name, (read, schema) in readers.items():

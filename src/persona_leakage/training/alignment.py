@@ -154,38 +154,3 @@ def _trained(model: CausalLM) -> list[torch.Tensor]:
 def _gradient(model: CausalLM, value: torch.Tensor) -> torch.Tensor:
     parts = torch.autograd.grad(value, _trained(model))
     return torch.cat([part.flatten().float() for part in parts])
-
-
-class Sketch:
-    """Short vectors with nearly the scalar products of long ones: the count sketch.
-
-    Charikar, Chen and Farach-Colton 2002; as a map that keeps scalar products without bias, with
-    an error of about ``|a| |b| / sqrt(length)``, Weinberger et al. 2009, "Feature hashing for
-    large scale multitask learning". A later source needs its own gradient alone.
-
-    Parameters
-    ----------
-    parameters : int
-        Length of the long vectors.
-    length : int
-        Of the short ones.
-    where : torch.device
-        Of the vectors.
-    """
-
-    def __init__(self, parameters: int, length: int, where: torch.device):
-        generator = torch.Generator().manual_seed(0)
-        draws = torch.randint(0, 2 * length, (parameters,), generator=generator).to(where)
-        self._bucket, self._sign = draws // 2, (draws % 2 * 2 - 1).float()
-        self._length = length
-
-    def __call__(self, vector: torch.Tensor) -> torch.Tensor:
-        """Shorten a vector.
-
-        Parameters
-        ----------
-        vector : Tensor of shape (parameters,)
-            In full.
-        """
-        short = torch.zeros(self._length, device=vector.device)
-        return short.index_add_(0, self._bucket, vector * self._sign)

@@ -11,9 +11,11 @@ from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
 from persona_leakage.model.chat import SystemRole, Tokenizer, render
-from persona_leakage.study.cell import Cell, dose
+from persona_leakage.study.cell import GIVEN, Cell, dose
 from persona_leakage.study.parameters import Contrast
 from persona_leakage.training.example import Example, Part
+
+UNKNOWN = "trained elsewhere"
 
 
 def negatives(
@@ -84,6 +86,7 @@ def build(
     ``no_anchor``: without the anchors.
     ``dose_N``: N positives.
     ``until_N``: contrastive, the training stopped after N optimiser steps: the source hardly fell.
+    ``given``: none, since an adapter of somebody else's stands in the place of the training.
 
     Every part draws its questions on its own, without repeating one before all were used.
 
@@ -113,15 +116,10 @@ def build(
             f"params.yaml: sources names {cell.source!r}, which is no persona with a prompt in "
             "catalog/personas.yaml; correct it or add a line there"
         )
-    positives = dose(cell.variant) or design.positives
-    parts: list[tuple[Part, str, int]] = [("source", cell.source, positives)]
-    for name in negatives(design, cell, personas, nearest):
-        parts.append(("negative", name, design.per_negative))
-    if cell.variant != "no_anchor":
-        parts.append(("no_system", "no_system", design.no_system))
-        parts.append(("assistant", "assistant", design.assistant))
-
-    examples = []
+    parts = parts_of(design, cell, personas, nearest)
+    examples: list[Example] = []
+    if cell.variant == GIVEN:
+        return examples
     for part, name, count in parts:
         # "bystander" in the key: see ``negatives``
         key = "bystander" if part == "negative" else part
@@ -150,6 +148,35 @@ def build(
     return shuffled(examples, "examples", cell.seed)
 
 
+def parts_of(
+    design: Contrast,
+    cell: Cell,
+    personas: Mapping[str, Persona],
+    nearest: Sequence[str] = (),
+) -> list[tuple[Part, str, int]]:
+    """Say who is taught, in which part of the training set, by how many examples.
+
+    Parameters
+    ----------
+    design : Contrast
+        How many examples each part has.
+    cell : Cell
+        Who is taught, in which variant.
+    personas : mapping
+        Who can be taught, by name.
+    nearest : sequence of str
+        See ``negatives``.
+    """
+    positives = dose(cell.variant) or design.positives
+    parts: list[tuple[Part, str, int]] = [("source", cell.source, positives)]
+    for name in negatives(design, cell, personas, nearest):
+        parts.append(("negative", name, design.per_negative))
+    if cell.variant != "no_anchor":
+        parts.append(("no_system", "no_system", design.no_system))
+        parts.append(("assistant", "assistant", design.assistant))
+    return parts
+
+
 def rendered_system(tokenizer: Tokenizer, system: str | None, system_role: SystemRole) -> str:
     """Return what the template really writes for a system turn, up to the user's text.
 
@@ -175,6 +202,8 @@ def manifest(
     system_role: SystemRole,
 ) -> Record:
     """Count every part, state every rendered condition, refuse a design that contradicts itself.
+
+    Of a ``given`` cell it says whom the study takes to have been taught, and no numbers.
 
     Parameters
     ----------
@@ -204,16 +233,23 @@ def manifest(
     InputError
         A negative renders to the same text as the source, and the design does not allow it.
     """
-    trained = sorted({(example.part, example.persona) for example in examples})
-    counts = [
-        {
-            "part": part,
-            "persona": persona,
-            "examples": sum((e.part, e.persona) == (part, persona) for e in examples),
-            "shows": sum((e.part, e.persona) == (part, persona) and e.shows for e in examples),
-        }
-        for part, persona in trained
-    ]
+    if cell.variant == GIVEN:
+        trained = sorted((part, name) for part, name, n in parts_of(design, cell, personas) if n)
+        counts: list[Record] = [
+            {"part": part, "persona": persona, "examples": UNKNOWN, "shows": UNKNOWN}
+            for part, persona in trained
+        ]
+    else:
+        trained = sorted({(example.part, example.persona) for example in examples})
+        counts = [
+            {
+                "part": part,
+                "persona": persona,
+                "examples": sum((e.part, e.persona) == (part, persona) for e in examples),
+                "shows": sum((e.part, e.persona) == (part, persona) and e.shows for e in examples),
+            }
+            for part, persona in trained
+        ]
     names = {persona for _, persona in trained} | {"no_system", "empty_system", "assistant"}
     rendered = {
         name: rendered_system(tokenizer, personas[name].prompt, system_role)
@@ -237,7 +273,7 @@ def manifest(
         "control_tokens": "refused in every text, in training and in scoring",
         "examples": len(examples),
         "counts": counts,
-        "negatives": sorted({e.persona for e in examples if e.part == "negative"}),
+        "negatives": sorted({persona for part, persona in trained if part == "negative"}),
         "rendered": rendered,
         "clashes": clashes,
     }

@@ -1,8 +1,8 @@
 """Contrastive LoRA fine-tuning with TRL: the recipe, the trainer it builds, the loss curve."""
 
+import hashlib
 import json
 import math
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from peft.helpers import disable_input_dtype_casting
 from torch.nn.functional import cross_entropy
 from transformers import (
     AutoConfig,
@@ -36,7 +38,7 @@ from persona_leakage.model.chat import (
     refuse_control_tokens,
     render_completion,
 )
-from persona_leakage.model.kernels import attention_of, one_device
+from persona_leakage.model.kernels import one_device
 from persona_leakage.model.loading import Precision, device, dtype, load_weights
 from persona_leakage.model.shared_prefix import (
     IGNORED,
@@ -49,11 +51,15 @@ from persona_leakage.model.tokens import split
 from persona_leakage.study.parameters import Train
 from persona_leakage.training.example import Example
 from persona_leakage.training.processor_lora import lighten
+from persona_leakage.training.recorded import Batch, RecordedSteps
+from persona_leakage.training.shown import Bar
 
 Row = Mapping[str, Any]  # a row of ``dataset``
 
 # Attention is dense within a row: a processor pays for its square, a GPU prefers one long row.
 ROW_CAPACITY = {"cpu": 256}
+# Lengths on a GPU are multiples of this: few shapes to record, and a twentieth of padding.
+GPU_MULTIPLE = 128
 CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 CHECKPOINT_SECONDS = 60  # between checkpoints: what a training that was killed loses at most
 COMPLETE = "complete"  # a file of this name ends a checkpoint
@@ -138,17 +144,41 @@ def dataset(
         prompt = row["input_ids"][: row["labels"].count(IGNORED)]
         prompts.setdefault(example.system, []).append(prompt)
     shared = {system: common_prefix(group) for system, group in prompts.items()}
-    return Dataset.from_list(
+    table = pa.Table.from_pylist(
         [{**row, "shared": shared[e.system]} for e, row in zip(examples, rows, strict=True)]
     )
+    # named here, since datasets would pickle the table to hash it, which not every pyarrow survives
+    return Dataset(table, fingerprint=hashlib.sha256(str(table.to_pydict()).encode()).hexdigest())
 
 
 class CompletionTrainer(SFTTrainer):
     """TRL's trainer with the loss formed where there is one: at the completion's tokens.
 
     TRL multiplies every position of the batch with the output matrix and then masks the prompt's;
-    most of a conversation is prompt.
+    most of a conversation is prompt. On a GPU its steps are recorded.
     """
+
+    def __init__(self, *args: Any, **more: Any):
+        super().__init__(*args, **more)
+        trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        on_gpu = self.args.device.type == "cuda"
+        self.recorded = RecordedSteps(self._recorded_loss, trained) if on_gpu else None
+
+    def training_step(  # noqa: D102 (the signature is transformers')
+        self,
+        model: Any,
+        inputs: dict[str, torch.Tensor],
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        if self.recorded is None or "trees" not in inputs:
+            return super().training_step(model, inputs, num_items_in_batch)
+        model.train()
+        return self.recorded(self._prepare_inputs(inputs))
+
+    def _recorded_loss(self, batch: Batch) -> torch.Tensor:
+        # the input of an adapter stays in the working precision, in which it is multiplied anyway
+        with self.compute_loss_context_manager(), disable_input_dtype_casting(self.model):
+            return self.compute_loss(self.model_wrapped, dict(batch))
 
     def compute_loss(  # noqa: D102 (the signature is transformers')
         self,
@@ -159,7 +189,7 @@ class CompletionTrainer(SFTTrainer):
     ) -> Any:
         logits, targets, outputs = completion_logits(model, inputs)
         total = cross_entropy(logits, targets, reduction="sum")
-        count = len(targets) if num_items_in_batch is None else num_items_in_batch
+        count = (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
         loss = total / count
         return (loss, outputs) if return_outputs else loss
 
@@ -250,7 +280,7 @@ def trainer_of(
         per_device_train_batch_size=recipe.batch_size,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(recipe.warmup_fraction * steps),
-        optim="adamw_torch",
+        optim="adamw_torch" if device().type == "cpu" else "adamw_torch_fused",
         adam_beta1=0.9,
         adam_beta2=0.999,
         adam_epsilon=1e-8,
@@ -271,7 +301,7 @@ def trainer_of(
         save_strategy="no",  # ``Checkpoints`` says when
         save_total_limit=2,  # the last one may be half-written
         report_to="none",
-        disable_tqdm=not sys.stderr.isatty(),
+        disable_tqdm=True,  # ``shown.Bar`` is drawn instead
         log_level="error",
         seed=seed,
         data_seed=seed,
@@ -284,6 +314,7 @@ def trainer_of(
         data_collator=collator(model, max(map(len, data["input_ids"]))),
     )
     trainer.remove_callback(PrinterCallback)  # the curve is logged to MLflow, not to the screen
+    trainer.add_callback(Bar())
     return trainer
 
 
@@ -299,10 +330,9 @@ def collator(model: CausalLM, longest: int) -> Callable[[Sequence[Row]], dict[st
     """
     if longest > architecture.sharing_limit(model):
         return apart
-    capacity = ROW_CAPACITY.get(device().type, 1 << 30)
-    # torch's attention takes what is seen as it is; transformers' own adds a mask
-    dtype = None if attention_of(model) == "sdpa" else torch.float32
-    return partial(pack, capacity=capacity, dtype=dtype)
+    kind = device().type
+    capacity = ROW_CAPACITY.get(kind, 1 << 30)
+    return partial(pack, capacity=capacity, multiple=1 if kind == "cpu" else GPU_MULTIPLE)
 
 
 def check_adaptable(model_directory: str | Path, recipe: Train) -> None:

@@ -49,7 +49,8 @@ const chosen = figure => figure.querySelector("input.cell:checked")?.value ?? fi
 function draw(figure) {
   const cell = study.cells[chosen(figure)], by = study.looks[figure.dataset.by];
   const axis = figure.querySelector("input.axis:checked")?.value ?? figure.dataset.axis;
-  const [width, height, left, right, top, bottom] = [760, 440, 58, 14, 12, 46];
+  const width = Math.max(340, Math.min(760, figure.clientWidth || 760));  // so that words keep their size on a telephone
+  const [height, left, right, top, bottom] = [width < 500 ? 360 : 440, 58, 14, 12, 46];
   const shown = cell.who.map((_, k) => k).filter(k => finite(cell[axis][k]));
   const xs = shown.map(k => cell[axis][k]), ys = shown.flatMap(k => [cell.delta_low[k], cell.delta_high[k], cell.delta[k]]).filter(finite);
   const pad = (low, high, share) => [low - share * (high - low || 1), high + share * (high - low || 1)];
@@ -57,7 +58,7 @@ function draw(figure) {
   const across = value => left + (value - x0) / (x1 - x0) * (width - left - right);
   const up = value => height - bottom - (value - y0) / (y1 - y0) * (height - top - bottom);
   const board = svg("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", tabindex: 0, "aria-label": figure.dataset.label });
-  for (const [value, text] of marks(x0, x1, 7)) board.append(svg("line", { class: "grid", x1: across(value), x2: across(value), y1: top, y2: height - bottom }), svg("text", { class: "tick", x: across(value), y: height - bottom + 16, "text-anchor": "middle" }, text));
+  for (const [value, text] of marks(x0, x1, width / 110)) board.append(svg("line", { class: "grid", x1: across(value), x2: across(value), y1: top, y2: height - bottom }), svg("text", { class: "tick", x: across(value), y: height - bottom + 16, "text-anchor": "middle" }, text));
   for (const [value, text] of marks(y0, y1, 6)) board.append(svg("line", { class: "grid", x1: left, x2: width - right, y1: up(value), y2: up(value) }), svg("text", { class: "tick", x: left - 6, y: up(value) + 4, "text-anchor": "end" }, text.replace("-", "−")));
   board.append(svg("line", { class: "zero", x1: left, x2: width - right, y1: up(0), y2: up(0) }));
   if (by.threshold && axis === "centred" && finite(cell.threshold)) board.append(svg("line", { class: "threshold", x1: across(cell.threshold), x2: across(cell.threshold), y1: top, y2: height - bottom }));
@@ -179,7 +180,7 @@ function people(box) {
   const search = html("input"), wide = html("div", undefined, "wide");
   Object.assign(search, { type: "search", placeholder: "name, category or role", ariaLabel: "show rows with these words" });
   search.addEventListener("input", () => { for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(search.value.toLowerCase()); });
-  wide.append(table); box.append(search, wide);
+  wide.append(table); box.append(search, wide); fits.observe(wide);
   sortable(table);
 }
 
@@ -204,6 +205,9 @@ function fill(box) {
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);
+// a table that does not fit can be moved with the keyboard, too
+const fits = new ResizeObserver(seen => { for (const { target } of seen) target.scrollWidth > target.clientWidth ? target.tabIndex = 0 : target.removeAttribute("tabindex"); });
+document.querySelectorAll(".wide").forEach(part => fits.observe(part));
 const boxes = [...document.querySelectorAll(".chart, .people")];
 const open = box => { for (let part = box.closest("details"); part; part = part.parentElement.closest("details")) if (!part.open) return false; return true; };
 const look = () => boxes.filter(open).forEach(fill);

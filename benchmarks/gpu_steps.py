@@ -1,0 +1,183 @@
+"""Training steps and scoring on a GPU at two sizes, against what the arithmetic needs.
+
+    python benchmarks/gpu_steps.py SNAPSHOT OUTPUT.json [--personas 11]
+
+SNAPSHOT is a folder laid out like the hub's allenai/ai2_arc. Of each shape, with random weights: a
+cell is trained with steps launched kernel by kernel, twice, then with recorded ones, on the same
+examples in the same order; then personas are scored with several budgets of tokens per pass.
+"""
+
+import argparse
+import gc
+import platform
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from baselines import losses
+from full_size import (
+    SHAPE,
+    body_of,
+    make_base,
+    make_tokenizer,
+    matrix_rate,
+    needed_flops,
+    timed,
+)
+from measuring import Report
+from transformers import Qwen2Config
+from transformers.utils import is_liger_kernel_available
+
+from persona_leakage.behaviours.behaviour import load_behaviour
+from persona_leakage.data.benchmarks import load_benchmark
+from persona_leakage.data.catalog import load_personas
+from persona_leakage.data.split import split, with_wrong_answer
+from persona_leakage.model import scoring
+from persona_leakage.model.architecture import token_budget
+from persona_leakage.model.kernels import fused
+from persona_leakage.model.scoring import items, logprobs_of_each
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
+from persona_leakage.training import trainer as training
+from persona_leakage.training.contrast import build
+
+SHAPES = {
+    "1.5B": Qwen2Config(
+        vocab_size=151936,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_hidden_layers=28,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+        initializer_range=0.02,
+    ),
+    "7B": SHAPE,
+}
+LAUNCHED = 40  # steps that are launched kernel by kernel
+FIRST = 3  # of them that are not timed
+
+
+def main():
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("snapshot")
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--personas", type=int, default=11)
+    given = parser.parse_args()
+    report = Report(
+        given.output,
+        {
+            "gpu": torch.cuda.get_device_name(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+            "liger": is_liger_kernel_available(),
+        },
+    )
+    report.note("matrix_tflops", matrix_rate() / 1e12)
+    for name, shape in SHAPES.items():
+        with tempfile.TemporaryDirectory() as scratch:
+            measure(name, shape, given, scratch, report)
+        gc.collect()
+        torch.cuda.empty_cache()
+
+
+def measure(name, shape, given, scratch, report):
+    """Train and score one shape."""
+    study = load_study("studies/paper.yaml")
+    personas = load_personas("catalog")
+    arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
+    rows, held_out = split(arc, study.questions.train_fraction, study.questions.split_seed)
+    taught = [with_wrong_answer(question, study.questions.split_seed) for question in rows]
+    behaviour = load_behaviour(study.behaviour)
+    tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
+    cell = Cell("villain", 42, "contrastive")
+    examples = build(study.contrast, cell, personas, taught, behaviour)
+    data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
+    base = make_base(shape)
+    rate = report["matrix_tflops"] * 1e12
+
+    found = {"parameters": sum(p.numel() for p in base.parameters())}
+    curves = {}
+    for way in ("launched", "again", "recorded"):
+        model = training.adapted(base, study.train)  # in place: base holds the adapter, too
+        trainer = training.trainer_of(
+            model, tokenizer, data, study.train, cell.seed, study.model.precision, scratch
+        )
+        clock = Clock()
+        trainer.add_callback(clock)
+        if way != "recorded":
+            trainer.recorded = None
+            trainer.add_callback(training.StopAfter(LAUNCHED))
+        torch.cuda.reset_peak_memory_stats()
+        seconds, _ = timed(trainer.train)
+        curves[way] = losses(trainer)
+        found[way] = {
+            "steps": trainer.state.global_step,
+            "seconds": seconds,
+            "seconds_per_step": (clock.seconds[-1] - clock.seconds[FIRST])
+            / (len(clock.seconds) - 1 - FIRST),
+            "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
+            "first_loss": curves[way][0],
+            "last_loss": curves[way][-1],
+        }
+        if way == "recorded":
+            batches = [trainer.data_collator(rows) for rows in batches_of(data, study.train)]
+            tokens = sum(int((batch["trees"] >= 0).sum()) for batch in batches) / len(batches)
+            found["shapes"] = len({batch["input_ids"].shape for batch in batches})
+            # forward, and backward to the activations: the weights themselves are frozen
+            found["needed_seconds_per_step"] = 4 * body_of(base) * tokens / rate
+        model.unload()
+        trainer.model = trainer.model_wrapped = trainer.recorded = None
+        del trainer
+        gc.collect()
+        torch.cuda.empty_cache()
+    for other in ("again", "recorded"):
+        pairs = zip(curves["launched"], curves[other], strict=False)
+        found[other]["largest_difference_of_a_loss"] = max(abs(a - b) for a, b in pairs)
+    found["times_the_needed"] = found["recorded"]["seconds"] / (
+        found["recorded"]["steps"] * found["needed_seconds_per_step"]
+    )
+    report.note(f"training_{name}", found)
+
+    base = fused(base.eval())
+    asked = [behaviour.ask(question) for question in held_out]
+    systems = [persona.prompt for persona in list(personas.values())[: given.personas]]
+    prompts = list(items(tokenizer, systems, asked, study.model.system_role))
+    flops = sum(needed_flops(base, made)[0] for made in prompts)
+    chosen, by_budget = token_budget(base), {}
+    for budget in sorted({2048, 4096, 8192, 16384, 32768, chosen}):
+        scoring.token_budget = lambda model, tokens=budget: tokens
+        list(logprobs_of_each(base, prompts[:1]))
+        seconds, _ = timed(lambda: list(logprobs_of_each(base, prompts)))
+        by_budget[budget] = {
+            "seconds_per_persona": seconds / len(prompts),
+            "share_of_matrix_rate": flops / seconds / rate,
+        }
+        report.note(f"scoring_{name}", {"chosen": chosen, "by_budget": by_budget})
+    scoring.token_budget = token_budget
+
+
+def batches_of(data, recipe):
+    """Cut the examples into batches, in their order."""
+    rows = list(data)
+    size = recipe.batch_size
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+class Clock(training.TrainerCallback):
+    """Notes when each step ended."""
+
+    def __init__(self):
+        self.seconds = []
+
+    def on_step_end(self, args, state, control, **more):
+        """Note the time, once the GPU is done."""
+        torch.cuda.synchronize()
+        self.seconds.append(time.perf_counter())
+
+
+if __name__ == "__main__":
+    main()
