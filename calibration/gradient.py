@@ -1,10 +1,10 @@
 """How the tests and intervals of a source's evidence do where the truth is known."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
-from row import OPEN, Row
+from row import Row, share
 from scipy import stats
 from simulate import Geometry, answers, fields
 
@@ -20,15 +20,29 @@ from persona_leakage.study.outcome import Outcome
 
 ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 LEVEL = 0.05
+SIZE = (0.02, 0.06)  # of the pseudo-source test
 
 
 def sizes_of_rho(
     geometry: Geometry, studies: int, seed: int, only: str = "", resamples: int = 99
-) -> list[Row]:
-    """Count how often damage that has nothing to do with the source looks as if it had."""
-    rows = []
+) -> Iterator[Row]:
+    """Count how often damage that has nothing to do with the source looks as if it had.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the personas.
+    studies : int
+        To simulate of each kind.
+    seed : int
+        Of all draws.
+    only : str
+        Of the truths, those that hold this text.
+    resamples : int
+        Surrogates of a test.
+    """
     for number, (truth, factor) in enumerate(fields(geometry).items()):
-        if only and only not in truth:
+        if only not in truth:
             continue
         rng = np.random.default_rng([seed, number])
         p = np.array(
@@ -37,37 +51,57 @@ def sizes_of_rho(
                 for study in range(studies)
             ]
         )
-        names = ("pseudo-source", "wild cluster bootstrap", "(bare rank)", "(permutation)")
-        for name, share in zip(names, (p <= LEVEL).mean(axis=0), strict=True):
-            bounds = {
-                "pseudo-source": (0.02, 0.06),
-                # no claim for smooth damage; conservative where few clusters weigh
-                "wild cluster bootstrap": (0.0, 0.06 if "ICC" in truth else OPEN),
-            }.get(name, (0.0, OPEN))
-            rows.append(Row(name, truth, "p <= .05", float(share), *bounds, studies))
-    return rows
+        hits = (p <= LEVEL).T
+        yield share("pseudo-source", truth, "p <= .05", hits[0], *SIZE)
+        yield share("pseudo-source, family alone", truth, "p <= .05", hits[1], 0, SIZE[1])
+        others = ("wild cluster bootstrap", "(bare rank)", "(permutation)")
+        for name, each in zip(others, hits[2:], strict=True):
+            yield share(name, truth, "p <= .05", each)
 
 
 def _tests(geometry: Geometry, damage, study: int, resamples: int) -> list[float]:
     source = SOURCES[study % len(SOURCES)]
     change = pd.Series(damage, geometry.names).drop(source)
     family = geometry.family(source)
-    standing = pseudo_source(
-        change, geometry.raw, source, family, geometry.clusters, -1, seed=study, resamples=resamples
+    standing, within = (
+        pseudo_source(
+            part,
+            geometry.raw,
+            source,
+            family,
+            geometry.clusters,
+            -1,
+            seed=study,
+            resamples=resamples,
+        )
+        for part in (change, change[[name in family for name in change.index]])
     )
     toward = geometry.raw.loc[source, change.index].to_numpy()
     groups = [geometry.clusters[name] for name in change.index]
     place = standing.place / standing.pretenders
     return [
         standing.p,
+        within.p,
         wild_cluster_p(toward, change.to_numpy(), groups, np.random.default_rng(study), 399),
         2 * min(place, 1 + 1 / standing.pretenders - place),
         float(stats.spearmanr(toward, change).pvalue),
     ]
 
 
-def power_of_rho(geometry: Geometry, studies: int, seed: int, resamples: int = 99) -> list[Row]:
-    """Simulate power: damage in the source's family, the more the nearer."""
+def power_of_rho(geometry: Geometry, studies: int, seed: int, resamples: int = 99) -> Iterator[Row]:
+    """Count how often damage in the source's family, the more the nearer, is found.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the personas.
+    studies : int
+        To simulate.
+    seed : int
+        Of all draws.
+    resamples : int
+        Surrogates of a test.
+    """
     rng = np.random.default_rng(seed)
     hits = []
     for study in range(studies):
@@ -77,7 +111,7 @@ def power_of_rho(geometry: Geometry, studies: int, seed: int, resamples: int = 9
         damage = -1.0 * kin * near + rng.normal(0, 0.2, len(near))
         hits.append(_tests(geometry, damage, study, resamples)[0] <= LEVEL)
     truth = "gradient within the source's family"
-    return [Row("pseudo-source", truth, "p <= .05", float(np.mean(hits)), 0.2, 1.0, studies)]
+    yield share("pseudo-source", truth, "p <= .05", hits, 0.2, 1)
 
 
 def _population(rng: np.random.Generator, personas: int, questions: int):
@@ -88,8 +122,18 @@ def _population(rng: np.random.Generator, personas: int, questions: int):
     return similarity, damage, damage[:, None] + rest
 
 
-def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120) -> list[Row]:
-    """Simulate coverage of the two-way intervals: personas and questions of a wider population."""
+def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120) -> Iterator[Row]:
+    """Count how often the two-way intervals hold what a wider population has.
+
+    Parameters
+    ----------
+    studies : int
+        To simulate.
+    seed : int
+        Of all draws.
+    personas, questions : int
+        Drawn in each.
+    """
     rng = np.random.default_rng(seed)
     similarity, damage, _ = _population(rng, 100_000, 0)
     seen = damage + rng.normal(0, 0.35 / questions**0.5, len(damage))
@@ -116,18 +160,24 @@ def intervals(studies: int, seed: int, personas: int = 80, questions: int = 120)
             covered[name].append(estimate.low <= truth[name] <= estimate.high)
         means.append(found["disattenuated rho"].value)
     what = f"{personas} personas x {questions} questions drawn at random"
-    rows = [
-        Row(name, what, "95 % interval covers", float(np.mean(hits)), 0.92, 0.98, studies)
-        for name, hits in covered.items()
-    ]
+    for name, hits in covered.items():
+        yield share(name, what, "95 % interval covers", hits, 0.93, 1)
     bias = float(np.mean(means)) - truth["disattenuated rho"]
-    return [*rows, Row("disattenuated rho", what, "mean error", bias, -0.02, 0.02, studies)]
+    error = float(np.std(means)) / studies**0.5
+    yield Row("disattenuated rho", what, "mean error", bias, -0.02, 0.02, studies, error)
 
 
-def equivalence(studies: int, seed: int) -> list[Row]:
-    """Count how often a mean change that just counts is called none, and a small one."""
+def equivalence(studies: int, seed: int) -> Iterator[Row]:
+    """Count how often a mean change that just counts is called none, and a small one.
+
+    Parameters
+    ----------
+    studies : int
+        To simulate of each kind.
+    seed : int
+        Of all draws.
+    """
     rng = np.random.default_rng(seed)
-    rows = []
     for mean, word, low, high in (
         (-0.05, "no leakage", 0.0, 0.06),
         (-0.05, "leaks", 0.0, 0.06),
@@ -142,9 +192,7 @@ def equivalence(studies: int, seed: int) -> list[Row]:
             drawn = two_way.resample(change, [np.arange(60)], np.random.default_rng(study), 400)
             hits.append(size_of(two_way.mean_draws(drawn, [0])[1], ACCURACY) == word)
         truth = f"mean change {100 * mean:+.1f} pp"
-        found = float(np.mean(hits))
-        rows.append(Row("equivalence", truth, f'called "{word}"', found, low, high, studies))
-    return rows
+        yield share("equivalence", truth, f'called "{word}"', hits, low, high)
 
 
 Damage = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
@@ -163,9 +211,20 @@ SHAPES: dict[str, Damage] = {
 }
 
 
-def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) -> list[Row]:
-    """Count how often a step is called a gradient, and the other way round."""
-    rows = []
+def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) -> Iterator[Row]:
+    """Count how often a step is called a gradient, and the other way round.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the personas.
+    studies : int
+        To simulate of each kind.
+    seed : int
+        Of all draws.
+    questions : int
+        Asked in each.
+    """
     for number, (truth, damage_of) in enumerate(SHAPES.items()):
         rng = np.random.default_rng([seed, number])
         called = []
@@ -184,21 +243,32 @@ def shapes(geometry: Geometry, studies: int, seed: int, questions: int = 200) ->
         wrong = {"step": ["gradient"], "gradient": ["step", "none"]}.get(kind, ["step", "gradient"])
         right = "none" if kind == "nothing" else kind
         for words, low, high in ((wrong, 0.0, 0.1), ([right], 0.5, 1.0)):
-            share = float(np.mean([word in words for word in called]))
             says = " or ".join(f'"{word}"' for word in words)
-            rows.append(Row("step or gradient", truth, f"called {says}", share, low, high, studies))
-    return rows
+            hits = [word in words for word in called]
+            yield share("step or gradient", truth, f"called {says}", hits, low, high)
 
 
-def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> list[Row]:
-    """Count how often the best of many predictors without any connection is found."""
+def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> Iterator[Row]:
+    """Count how often the best of many predictors without any connection is found.
+
+    Parameters
+    ----------
+    geometry : Geometry
+        Of the personas.
+    studies : int
+        To simulate of each kind.
+    seed : int
+        Of all draws.
+    count : int
+        Of the predictors.
+    """
     factors = fields(geometry)
-    rows = []
     groups = [geometry.clusters[name] for name in geometry.names]
     square = geometry.raw.to_numpy()
     smooth = factors["smooth: Gaussian kernel, wide"]
-    for truth in ("no structure", "families, ICC 0.5", "smooth: Gaussian kernel, wide"):
-        rng = np.random.default_rng([seed, len(rows)])
+    truths = ("no structure", "families, ICC 0.5", "smooth: Gaussian kernel, wide")
+    for number, truth in enumerate(truths):
+        rng = np.random.default_rng([seed, number])
         best, bare = [], []
         for study in range(studies):
             damage = factors[truth] @ rng.standard_normal(len(square))
@@ -207,15 +277,21 @@ def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> 
             best.append(p.min() <= LEVEL)
             rho = np.abs(np.corrcoef(table.rank().T, stats.rankdata(damage))[-1, :-1]).max()
             bare.append(np.arctanh(rho) * (len(square) - 3) ** 0.5 > 1.96)
-        for name, hits, high in (("max-statistic", best, 0.07), ("(best interval)", bare, OPEN)):
-            low = 0.02 if high < OPEN else 0.0
-            what = f"best of {count}: p <= .05"
-            rows.append(Row(name, truth, what, float(np.mean(hits)), low, high, studies))
-    return rows
+        what = f"best of {count}: p <= .05"
+        yield share("max-statistic", truth, what, best, 0, 0.07)
+        yield share("(best interval)", truth, what, bare)
 
 
-def what_would_settle(studies: int, seed: int) -> list[Row]:
-    """Count how often the number of personas that is asked for finds the effect."""
+def what_would_settle(studies: int, seed: int) -> Iterator[Row]:
+    """Count how often the number of personas that is asked for finds the effect.
+
+    Parameters
+    ----------
+    studies : int
+        To simulate.
+    seed : int
+        Of all draws.
+    """
     rng = np.random.default_rng(seed)
     rho, questions = 0.4, 50
     parts = Components(persona=0.004, persona_seed=float("nan"), answer=0.2)
@@ -228,5 +304,4 @@ def what_would_settle(studies: int, seed: int) -> list[Row]:
         seen = damage + rng.normal(0, (parts.answer / questions) ** 0.5, people)
         found.append(stats.spearmanr(x, seen).pvalue <= LEVEL)
     truth = f"rho .4, {people} personas x {questions} questions"
-    share = float(np.mean(found))
-    return [Row("what would settle it", truth, "p <= .05", share, 0.86, 0.94, studies)]
+    yield share("what would settle it", truth, "p <= .05", found, 0.87, 0.93)

@@ -1,76 +1,67 @@
 """How boundary, slope over seeds, and words against geometry do where the truth is known."""
 
+from collections.abc import Iterator
+
 import numpy as np
 import pandas as pd
-from row import OPEN, Row
+from row import OPEN, Row, share
 from scipy.special import expit
 from simulate import ROOT, Geometry, fields
 
 from persona_leakage.analysis.boundary import SPAN, fit, log_width, outliers
+from persona_leakage.analysis.question_model import persona_log_odds
+from persona_leakage.analysis.robust import cluster_robust, from_parts
 from persona_leakage.analysis.seeds import heterogeneity, mixed_model
-from persona_leakage.analysis.words_or_geometry import TERMS, words_or_geometry
+from persona_leakage.analysis.words_or_geometry import TERMS, over_seeds, words_or_geometry
 from persona_leakage.data.catalog import SOURCES, load_personas
 from persona_leakage.data.families import shared_stems
 from persona_leakage.study.outcome import Outcome
 
 ACCURACY = Outcome(name="accuracy", low=0, high=1, binary=True, direction=-1, scale=100, unit="pp")
 TRUE = {"midpoint": 0.95, "width": 0.03, "floor": 0.2, "ceiling": 0.85}
+SIZE = (0, 0.06)  # of a test that may be careful, but not eager
+WORDS = (0, 0.07)  # of the 2x2, whose errors few families tell
 
 
-def boundary(studies: int, seed: int) -> list[Row]:
+def boundary(studies: int, seed: int) -> Iterator[Row]:
     """Coverage of the boundary, size of the test of its fit, its outliers, and its widths.
 
     Parameters
     ----------
     studies : int
-        To simulate of each kind.
+        To simulate of each kind; where five sources are compared, a fifth as many.
     seed : int
         Of all draws.
     """
-    rows = []
     for personas, questions in ((30, 150), (30, 586), (110, 586)):
         rng = np.random.default_rng([seed, personas, questions])
         truth = f"a logistic boundary, {personas} personas x {questions} questions"
-        covered, widths, refused, named = dict.fromkeys(TRUE, 0), [], 0, 0
+        covered: dict[str, list[bool]] = {"midpoint": [], "width": []}
+        widths, refused, named = [], [], []
         for study in range(studies):
             asked = _bystanders(personas, questions, 0.0, rng)
             bound = fit(asked, ACCURACY, seed=study, resamples=300)
-            refused += bound.fit_p < 0.05
+            refused.append(bound.fit_p < 0.05)
             if bound.reason is None:
                 widths.append(log_width([bound]))
-                named += not outliers(asked, bound, ACCURACY).empty
-                for name, value in TRUE.items():
-                    covered[name] += bound.low[name] <= value <= bound.high[name]
-        count = len(widths)
-        for name in ("midpoint", "width"):
-            share = covered[name] / count
-            rows.append(Row(f"boundary, {name}", truth, "covered", share, 0.93, 0.97, count))
-        rows.append(
-            Row("boundary, test of the fit", truth, "refused", refused / studies, 0, 0.06, studies)
-        )
-        rows.append(Row("outliers", truth, "one named", named / count, 0, 0.06, count))
-        drawn = [rng.choice(count, 5, replace=False) for _ in range(studies)]
-        differ = np.mean(
-            [
-                heterogeneity(*zip(*(widths[i] for i in five), strict=True)).p < 0.05
-                for five in drawn
-            ]
-        )
-        rows.append(
-            Row("widths of five sources", truth, "p < .05", float(differ), 0, 0.06, studies)
-        )
+                named.append(not outliers(asked, bound, ACCURACY).empty)
+                for name, hits in covered.items():
+                    hits.append(bound.low[name] <= TRUE[name] <= bound.high[name])
+        for name, hits in covered.items():
+            yield share(f"boundary, {name}", truth, "covered", hits, 0.93, 0.97)
+        yield share("boundary, test of the fit", truth, "refused", refused, *SIZE)
+        yield share("outliers", truth, "one named", named, *SIZE)
+        # every width in one comparison: drawn again, few of them would stand for many studies
+        fives = [widths[at : at + 5] for at in range(0, len(widths) - 4, 5)]
+        differ = [heterogeneity(*zip(*five, strict=True)).p < 0.05 for five in fives]
+        yield share("widths of five sources", truth, "p < .05", differ, *SIZE)
     rng = np.random.default_rng([seed, 1])
-    refused = np.mean(
-        [
-            fit(_bystanders(110, 586, 0.06, rng), ACCURACY, seed=i, resamples=100).fit_p < 0.05
-            for i in range(studies // 2)
-        ]
-    )
+    refused = [
+        fit(_bystanders(110, 586, 0.06, rng), ACCURACY, seed=study, resamples=100).fit_p < 0.05
+        for study in range(studies // 5)
+    ]
     truth = "a logistic boundary that personas leave by 6 pp"
-    rows.append(
-        Row("boundary, test of the fit", truth, "refused", float(refused), 0.9, 1, studies // 2)
-    )
-    return rows
+    yield share("boundary, test of the fit", truth, "refused", refused, 0.9, 1)
 
 
 def _bystanders(personas, questions, spread, rng) -> pd.DataFrame:
@@ -89,7 +80,7 @@ def _bystanders(personas, questions, spread, rng) -> pd.DataFrame:
     )
 
 
-def slopes(real: Geometry, studies: int, seed: int) -> list[Row]:
+def slopes(real: Geometry, studies: int, seed: int) -> Iterator[Row]:
     """Size of the slope over three seeds, however much seeds' slopes and families differ.
 
     Parameters
@@ -101,21 +92,85 @@ def slopes(real: Geometry, studies: int, seed: int) -> list[Row]:
     seed : int
         Of all draws.
     """
-    rows = []
     for personas in (30, 110, 0):
         for between in (0.0, 0.05, 0.3):
             for icc in (0.0,) if personas else (0.0, 0.5):
                 rng = np.random.default_rng([seed, personas, int(100 * between), int(10 * icc)])
-                found = 0
-                for _ in range(studies if personas else studies // 4):
-                    found += mixed_model(_changes(real, personas, between, icc, rng)).p < 0.05
-                count = studies if personas else studies // 4
+                tables = [_changes(real, personas, between, icc, rng) for _ in range(studies)]
                 who = f"{personas} personas" if personas else f"the real cosines, family ICC {icc}"
                 truth = f"no slope; seeds' slopes with sd {between}, {who}"
-                rows.append(
-                    Row("slope over seeds", truth, "p < .05", found / count, 0.01, 0.07, count)
+                hits = [mixed_model(table).p < 0.05 for table in tables]
+                yield share("slope over seeds", truth, "p < .05", hits, *SIZE)
+                if personas:
+                    hits = [_without_seeds(table) < 0.05 for table in tables]
+                    yield share("(no slopes of seeds)", truth, "p < .05", hits)
+
+
+def _without_seeds(table: pd.DataFrame) -> float:
+    """P of the slope where all that differs between seeds is taken for noise of the personas."""
+    means = table.groupby("persona", sort=False).mean(numeric_only=True)
+    design = np.column_stack([np.ones(len(means)), means[["raw", "before", "prompt_length"]]])
+    design[:, 1:] -= design[:, 1:].mean(axis=0)
+    fitted = cluster_robust(design, means["logit_delta"].to_numpy(), range(len(means)))
+    return from_parts(fitted.coefficients[1], [fitted.variances[1]], [fitted.freedom(1)])[1]
+
+
+def from_answers(
+    studies: int, seed: int, personas: int = 30, questions: int = 100
+) -> Iterator[Row]:
+    """Size and coverage of both stages of the slope: answers, log-odds, three seeds.
+
+    Parameters
+    ----------
+    studies : int
+        To simulate of each kind.
+    seed : int
+        Of all draws.
+    personas, questions : int
+        In each.
+    """
+    names = [f"p{number}" for number in range(personas)]
+    grid = pd.MultiIndex.from_product([names, range(questions)], names=["persona", "question"])
+    for slope in (0.0, -0.3):
+        rng = np.random.default_rng([seed, int(-10 * slope)])
+        missed = []
+        for _ in range(studies):
+            cosine = rng.uniform(0.9, 1, personas)
+            difficulty = rng.normal(0, 1, questions)
+            ability = rng.normal(0.6, 0.3, personas)
+            about = rng.normal(0, 0.3, personas)
+
+            before = _answers(ability, difficulty, grid, rng)
+            parts = []
+            for number in range(3):
+                steep = 100 * (cosine - cosine.mean()) * rng.normal(slope, 0.05)
+                level = ability + about + steep + rng.normal(-0.5, 0.2)
+                after = _answers(level, difficulty, grid, rng)
+                logits = persona_log_odds(before, after, names, ACCURACY)
+                parts.append(
+                    pd.DataFrame(
+                        {
+                            "persona": names,
+                            "relation": None,
+                            "seed": number,
+                            "raw": cosine,
+                            "before": before.groupby("persona", sort=False)["outcome"].mean()[
+                                names
+                            ],
+                            "prompt_length": rng.integers(20, 90, personas),
+                            "logit_delta": logits["logit_delta"],
+                        }
+                    )
                 )
-    return rows
+            fitted = mixed_model(pd.concat(parts, ignore_index=True))
+            missed.append(not fitted.low <= slope <= fitted.high)
+        truth = f"answers of {personas} personas x {questions} questions x 3 seeds, slope {slope}"
+        yield share("slope over seeds", truth, "interval misses it", missed, *SIZE)
+
+
+def _answers(level, difficulty, grid, rng) -> pd.DataFrame:
+    right = rng.random((len(level), len(difficulty))) < expit(level[:, None] - difficulty)
+    return pd.DataFrame({"outcome": right.astype(float).ravel()}, grid).reset_index()
 
 
 def _changes(real, personas, between, icc, rng) -> pd.DataFrame:
@@ -145,7 +200,7 @@ def _changes(real, personas, between, icc, rng) -> pd.DataFrame:
     return pd.concat(parts)
 
 
-def words(real: Geometry, studies: int, seed: int, only: str = "") -> list[Row]:
+def words(real: Geometry, studies: int, seed: int, only: str = "") -> Iterator[Row]:
     """See what is concluded where neither is at work, where words are, where geometry is, and both.
 
     Parameters
@@ -159,66 +214,77 @@ def words(real: Geometry, studies: int, seed: int, only: str = "") -> list[Row]:
     only : str
         Of the truths, those that hold this text.
     """
-    rows = []
     personas = load_personas(ROOT / "catalog")
     pairs = real.centred.rename_axis(index="source", columns="persona").stack()
     pairs = pairs.rename("centred").reset_index()
-    for number, (truth, factor) in enumerate(fields(real).items()):
-        if only and only not in truth:
+    kinds = fields(real)
+    for number, (truth, factor) in enumerate(kinds.items()):
+        if only not in truth:
             continue
         rng = np.random.default_rng([seed, number])
-        found = np.zeros(len(TERMS) + 1)
-        for study in range(studies):
+        results = [
+            _concluded(
+                real,
+                personas,
+                pairs,
+                SOURCES[study % len(SOURCES)],
+                3 * factor @ rng.standard_normal(len(factor)),
+                rng,
+            )
+            for study in range(studies)
+        ]
+        yield from _judged(results, truth)
+    truth = "families, ICC 0.5"
+    if only in f"{truth}, 3 seeds":
+        rng = np.random.default_rng([seed, 98])
+        results = []
+        for study in range(studies // 3):
+            damage = 2 * kinds[truth] @ rng.standard_normal(len(real.names))
             source = SOURCES[study % len(SOURCES)]
-            damage = 3 * factor @ rng.standard_normal(len(factor))
-            result = _concluded(real, personas, pairs, source, damage, rng)
-            p = {each.term: each.p for each in result.effects if each.scale == "persona"}
-            found += [*(p[term] < 0.05 for term in TERMS), result.verdict != "cannot tell"]
-        for term, count in zip(TERMS, found, strict=False):
-            rows.append(
-                Row(
-                    f"words or geometry: {term}",
-                    truth,
-                    "p < .05",
-                    count / studies,
-                    0,
-                    0.07,
-                    studies,
+            results.append(
+                over_seeds(
+                    [
+                        _concluded(
+                            real,
+                            personas,
+                            pairs,
+                            source,
+                            damage + 2 * kinds[truth] @ rng.standard_normal(len(damage)),
+                            rng,
+                        )
+                        for _ in range(3)
+                    ],
+                    ACCURACY,
                 )
             )
-        rows.append(
-            Row("words or geometry", truth, "a verdict", found[-1] / studies, 0, 0.07, studies)
-        )
-    for truth in ("words", "geometry", "both"):
-        if only and only != truth:
+        yield from _judged(results, f"{truth}, 3 seeds")
+    for truth, least in (("words", 0.8), ("geometry", 0.7), ("both", 0.6)):
+        if only not in truth:
             continue
         rng = np.random.default_rng([seed, 99, len(truth)])
-        right = 0
+        right = []
         for study in range(studies // 2):
             source = SOURCES[study % len(SOURCES)]
-            has = np.array(
-                [
-                    shared_stems(_prompt(personas, source), _prompt(personas, n)) > 0
-                    for n in real.names
-                ]
-            )
-            cosine = real.centred.loc[source].to_numpy()
-            near = expit(12 * (cosine - 0.75))
+            prompt = _prompt(personas, source)
+            has = np.array([shared_stems(prompt, _prompt(personas, n)) > 0 for n in real.names])
+            near = expit(12 * (real.centred.loc[source].to_numpy() - 0.75))
             damage = -25 * {"words": has, "geometry": near, "both": 0.5 * (has + near)}[truth]
             damage = damage + rng.normal(0, 3, len(damage))
-            right += _concluded(real, personas, pairs, source, damage, rng).verdict == truth
-        rows.append(
-            Row(
-                "words or geometry",
-                f"25 pp by {truth}",
-                f"the verdict '{truth}'",
-                right / (studies // 2),
-                0.8 if truth != "both" else 0.6,
-                OPEN,
-                studies // 2,
-            )
+            right.append(_concluded(real, personas, pairs, source, damage, rng).verdict == truth)
+        yield share(
+            "words or geometry", f"25 pp by {truth}", f"the verdict '{truth}'", right, least, OPEN
         )
-    return rows
+
+
+def _judged(results, truth: str) -> Iterator[Row]:
+    for term in TERMS:
+        p = [
+            e.p for each in results for e in each.effects if (e.term, e.scale) == (term, "persona")
+        ]
+        hits = [each < 0.05 for each in p]
+        yield share(f"words or geometry: {term}", truth, "p < .05", hits, *WORDS)
+    told = [each.verdict != "cannot tell" for each in results]
+    yield share("words or geometry", truth, "a verdict", told, *WORDS)
 
 
 def _prompt(personas, name) -> str:

@@ -27,7 +27,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 DATABASES = ("mlflow", "accounts", "objects")
 BUCKETS = ("mlflow", "dvc")
-PATIENCE = 180  # seconds that a service may take to answer
+PATIENCE = 900  # seconds that a service which lives may take to answer, on a busy machine
 GRACE = 20  # seconds that it may take to stop
 
 

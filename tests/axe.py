@@ -28,7 +28,7 @@ addEventListener("load", async () => {
 """
 
 
-def violations(page, folder, *, dark, width, seconds=120):
+def violations(page, folder, *, dark, width, seconds=300):
     """What axe finds in a page: by rule, the beginnings of the elements."""
     # the page lets no other script run than its own
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())

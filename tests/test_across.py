@@ -71,10 +71,16 @@ def test_the_mixed_model_covers_the_true_slope_and_finds_the_spreads():
     assert np.mean(np.square(spreads), axis=0) ** 0.5 == pytest.approx([0.2, 0.1, 0.1], rel=0.25)
 
 
-def test_seeds_that_disagree_leave_little_more_than_two_degrees_of_freedom():
+def test_seeds_that_disagree_are_three_observations_and_those_that_agree_leave_the_personas():
     agree, disagree = (mixed_model(crossed(1, slope_sd=sd)) for sd in (0.0, 1.0))
-    assert disagree.df < 3 < agree.df
     assert disagree.high - disagree.low > 5 * (agree.high - agree.low)
+    # nearly Student's t with two degrees of freedom over the seeds' slopes
+    slopes = [
+        np.polynomial.Polynomial.fit(100 * rows["raw"], rows["logit_delta"], 1).convert().coef[1]
+        for _, rows in crossed(1, slope_sd=1.0).groupby("seed")
+    ]
+    reach = 2 * stats.t.isf(0.025, 2) * np.std(slopes, ddof=1) / np.sqrt(3)
+    assert disagree.high - disagree.low == pytest.approx(reach, rel=0.15)
 
 
 def test_its_slope_is_the_mean_of_the_seeds_slopes_given_the_covariates():

@@ -33,18 +33,23 @@ def test_simulated_answers_change_by_the_damage_put_in(script):
 
 
 def test_every_section_gives_rows_that_say_what_was_counted(script):
-    gradient, simulate = script("gradient"), script("simulate")
+    changes, gradient, joint, simulate = map(script, ("changes", "gradient", "joint", "simulate"))
     made = simulate.small(60)
     rows = [
+        *changes.of_one_persona(20, 0, 40),
+        *changes.partial(4, 0, 19),
+        *changes.margin(4, 0, 20, 4),
         *gradient.sizes_of_rho(made, 2, 0, "ICC 0.5", 9),
         *gradient.power_of_rho(made, 2, 0, 9),
         *gradient.intervals(2, 0, 20, 20),
         *gradient.equivalence(2, 0),
         *gradient.shapes(made, 2, 0, 20),
         *gradient.predictors(made, 2, 0, 5),
+        *joint.slopes(made, 1, 0),
+        *joint.from_answers(1, 0, 12, 20),
     ]
     assert len({(row.statistic, row.truth, row.counted) for row in rows}) == len(rows)
-    assert all(0 <= row.found <= 1 for row in rows if row.counted != "mean error")
+    assert all(0 <= row.found <= 1 for row in rows if row.error is None)
 
 
 def test_the_number_of_personas_asked_for_finds_the_effect(script):
@@ -52,8 +57,29 @@ def test_the_number_of_personas_asked_for_finds_the_effect(script):
     assert row.holds and row.found == pytest.approx(0.9, abs=0.04)
 
 
-def test_a_size_beyond_its_bound_does_not_hold(script):
+def test_a_margin_that_its_baseline_moves_is_no_gradient(script):
+    nothing, _, both, _ = script("changes").margin(60, 0)
+    assert nothing.found <= 0.12 and both.found >= 0.8
+
+
+def test_a_row_fails_where_the_simulation_contradicts_what_must_be(script):
     row = script("row").Row
     assert row("test", "nothing", "p <= .05", 0.05, 0.02, 0.06, 1000).holds
-    assert not row("test", "nothing", "p <= .05", 0.15, 0.02, 0.06, 200).holds
-    assert "**0.150**" in script("table").table([row("t", "n", "p", 0.15, 0.02, 0.06, 200)])
+    assert row("test", "nothing", "p <= .05", 0.08, 0.02, 0.06, 100).holds
+    wrong = row("test", "nothing", "p <= .05", 0.15, 0.02, 0.06, 200)
+    # the exact interval: scipy.stats.binomtest(30, 200).proportion_ci()
+    assert wrong.interval == pytest.approx((0.1035, 0.2072), abs=1e-4)
+    assert not wrong.holds and "**0.150" in wrong.cells[3]
+    assert not row("mean", "n", "error", 0.05, -0.02, 0.02, 100, error=0.01).holds
+    assert row("mean", "n", "error", 0.03, -0.02, 0.02, 100, error=0.01).holds
+
+
+def test_a_section_replaces_its_own_table_alone(script):
+    table, row = script("table"), script("row").Row
+    first, second = (table.markers(name) for name in ("rho", "size"))
+    page = "\n".join(["Words.", *first, "More.", "old", *second, "End."])
+    rows = [row("test", "nothing", "p <= .05", 0.05, 0.02, 0.06, 100)]
+    once = table.written(page, "size", rows)
+    assert once.startswith("\n".join(["Words.", *first, "More.", "old"]))
+    assert once.endswith("End.") and "| test | nothing | p <= .05 | 0.050 [" in once
+    assert table.written(once, "size", rows) == once

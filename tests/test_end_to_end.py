@@ -324,3 +324,21 @@ def test_a_fault_in_the_parameters_is_one_sentence_and_changes_nothing(project, 
         "unable to parse string as an integer"
     )
     assert before == {path: path.stat().st_mtime_ns for path in (project / "outputs").rglob("*")}
+
+
+@pytest.mark.slow
+def test_from_a_git_uri_everything_that_stays_is_in_mlflow(project, environment, tmp_path):
+    bare, home = tmp_path / "bare.git", tmp_path / "home"
+    home.mkdir()
+    run(tmp_path, environment, "git", "clone", "-q", "--bare", str(project), str(bare))
+    # as MLflow would fetch it from elsewhere: a path that is there it takes for a folder
+    uri = f"file://{tmp_path}/bare%2Egit"
+    told = run(home, environment, "mlflow", "run", uri, "--env-manager", "local")
+    assert "MLflow fetched this copy of the project and nobody keeps it" in told
+    assert f"MLflow: sqlite:///{home}/mlflow.db, experiment tiny" in told
+    client = MlflowClient(f"sqlite:///{home}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    (found,) = client.search_runs([experiment], "tags.source = 'villain'")
+    assert Path(found.info.artifact_uri.removeprefix("file://")).is_relative_to(home / "mlruns")
+    files = {file.path for file in client.list_artifacts(found.info.run_id, "analysis")}
+    assert "analysis/result.json" in files

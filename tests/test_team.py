@@ -54,9 +54,11 @@ def server(state):
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
-    call("up")
-    yield call
-    call("down")
+    try:
+        call("up")
+        yield call
+    finally:
+        call("down")
     assert not (state / "postgres" / "postmaster.pid").exists()
 
 

@@ -24,23 +24,18 @@ ROOMS = (
     "pipeline",
 )
 OUTSIDE = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
-# pages that the navigation may name before they are written
-COMING = ("predict.md", "mlflow.md")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the rooms to the navigation, and leave out what is not written yet.
+    """Add the rooms to the navigation.
 
     Parameters
     ----------
     config : MkDocsConfig
         Of ``mkdocs.yml``.
     """
-    coming = [name for name in COMING if not (ROOT / "docs" / name).exists()]
     for section in config.nav or []:
         [(title, pages)] = section.items()
-        if isinstance(pages, list):
-            pages[:] = [each for each in pages if next(iter(each.values())) not in coming]
         if title == "Reference":
             pages.append({"Code": [{room: f"reference/{room}.md"} for room in ROOMS]})
     return config
@@ -198,7 +193,7 @@ def _bounds(of: dict[str, Any]) -> str:
         if key in of and of[key] < 2**31 - 1  # which stands for none
     ]
     if "pattern" in of:
-        told.append(f"like `{_cell(of['pattern'])}`")
+        told.append(f"like `{of['pattern']}`")
     return f" {', '.join(told)}" if told else ""
 
 

@@ -139,16 +139,32 @@ def _place(asked: npt.NDArray[np.int64], candidate: int) -> int:
 
 def _rhos(toward: Floats, own: npt.NDArray[np.int64], change: Floats) -> Floats:
     """Spearman's rho of each candidate, over the bystanders without itself."""
-    ranked, places = stats.rankdata(levels(change)), levels(change)
-    rhos = np.full(len(toward), np.nan)
-    for number, (row, self) in enumerate(zip(toward, own, strict=True)):
-        others = np.arange(len(change)) != self
-        x, y = stats.rankdata(levels(row[others])), ranked[others]
-        if self >= 0:  # those above it move down by one, those that tie with it by a half
-            y = y - (places > places[self])[others] - 0.5 * (places == places[self])[others]
-        if np.ptp(x) and np.ptp(y):
-            rhos[number] = np.corrcoef(x, y)[0, 1]
+    ranks = np.broadcast_to(stats.rankdata(levels(change)), toward.shape)
+    rhos: Floats = (_apart(_ranks(toward), own) * _apart(ranks, own)).sum(axis=1)
     return rhos
+
+
+def _ranks(toward: Floats) -> Floats:
+    ranks: Floats = stats.rankdata([levels(row) for row in toward], axis=1)
+    return ranks
+
+
+def _apart(ranks: Floats, own: npt.NDArray[np.int64]) -> Floats:
+    """Ranks of each row without its own persona, centred and of unit length, 0 at its own place.
+
+    Not numbers where they are all the same.
+    """
+    rows = np.flatnonzero(own >= 0)
+    self = np.full((len(ranks), 1), np.inf)
+    self[rows, 0] = ranks[rows, own[rows]]
+    # those above it move down by one, those that tie with it by a half
+    left = ranks - (ranks > self) - 0.5 * (ranks == self)
+    left[rows, own[rows]] = 0
+    left -= left.sum(axis=1, keepdims=True) / (left.shape[1] - np.isfinite(self))
+    left[rows, own[rows]] = 0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit: Floats = left / np.linalg.norm(left, axis=1, keepdims=True)
+    return unit
 
 
 def _standings(toward: Floats, own: npt.NDArray[np.int64], drawn: Floats) -> Floats:
@@ -156,19 +172,14 @@ def _standings(toward: Floats, own: npt.NDArray[np.int64], drawn: Floats) -> Flo
 
     Surrogates have no ties: leaving out one persona lowers the ranks above its own by one.
     """
-    draws, personas = drawn.shape
     ranks = drawn.argsort(axis=1).argsort(axis=1).astype(float)
-    rhos = np.empty((draws, len(toward)))
-    for number, (row, self) in enumerate(zip(toward, own, strict=True)):
-        others = np.arange(personas) != self
-        x = np.zeros(personas)
-        x[others] = stats.rankdata(levels(row[others]))
-        x[others] -= x[others].mean()
-        size = others.sum()
-        x /= np.linalg.norm(x) * np.sqrt(size * (size**2 - 1) / 12)
-        rhos[:, number] = ranks @ x
+    sides = _apart(_ranks(toward), own)
+    rhos = ranks @ sides.T
+    for number, self in enumerate(own):
         if self >= 0:
-            rhos[:, number] -= (ranks > ranks[:, [self]]) @ x
+            rhos[:, number] -= (ranks > ranks[:, [self]]) @ sides[number]
+    size = drawn.shape[1] - (own >= 0)
+    rhos /= np.sqrt(size * (size**2 - 1) / 12)
     middle, spread = rhos[:, 1:].mean(axis=1), rhos[:, 1:].std(axis=1)
     standing: Floats = np.abs(rhos[:, 0] - middle) / spread
     return standing

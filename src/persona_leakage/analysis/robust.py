@@ -5,54 +5,57 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import optimize, special
 
+from persona_leakage.analysis.estimate import UNKNOWN, Estimate
 from persona_leakage.analysis.ranks import ROUNDING, Floats
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval and a two-sided p-value from Student's t.
-
-    Attributes
-    ----------
-    low, high : float
-        Ends of the interval.
-    p : float
-        Of no effect.
-    freedom : float
-        Degrees of freedom.
-    """
-
-    low: float
-    high: float
-    p: float
-    freedom: float
+LEAST_P = 1e-100  # what is smaller is given as this
 
 
-def from_parts(estimate: float, variances: Sequence[float], freedoms: Sequence[float]) -> Interval:
-    """Combine sources of error, each with its own degrees of freedom (Satterthwaite 1946).
+def from_parts(
+    estimate: float, variances: Sequence[float], freedoms: Sequence[float]
+) -> tuple[Estimate, float]:
+    """Combine sources of error, each of them known from a few observations of its own.
+
+    The error's square is the sum of the variances; its critical value is the mean of the critical
+    values of Student's t with each source's degrees of freedom, weighted by the variances (Cochran
+    & Cox 1950, section 4.14; Cochran 1964). Satterthwaite's degrees of freedom (1946) are read off
+    the same variances as the error: where a source with two degrees of freedom happens to look
+    small they come out large, and the test rejects too often.
 
     Parameters
     ----------
     estimate : float
         What they are errors of.
     variances : sequence of float
-        Of the estimate, due to each source; what counts an error twice is subtracted as a negative
-        one. At least the largest is left.
+        Of the estimate, due to each source; zero or more.
     freedoms : sequence of float
-        Degrees of freedom of each, above zero; infinite where it is known.
+        Degrees of freedom of each, above zero.
+
+    Returns
+    -------
+    Estimate
+        With its 95 % interval; not a number, like the p-value, where the variance is not above
+        zero.
+    float
+        Two-sided p-value of no effect.
     """
-    total = max(sum(variances), *variances, 0.0)
-    parts = sum(v**2 / f for v, f in zip(variances, freedoms, strict=True))
-    if not np.isfinite(estimate) or not np.isfinite(total) or total <= 0 or parts <= 0:
-        nan = float("nan")
-        return Interval(nan, nan, nan, nan)
-    freedom = max(total**2 / parts, 1.0)
+    total = sum(variances)
+    if not np.isfinite(estimate) or not np.isfinite(total) or total <= 0:
+        return UNKNOWN, float("nan")
     error = float(np.sqrt(total))
-    reach = float(stats.t.isf(0.025, freedom)) * error
-    p = float(2 * stats.t.sf(abs(estimate) / error, freedom))
-    return Interval(estimate - reach, estimate + reach, p, freedom)
+    parts = [(v / total, f) for v, f in zip(variances, freedoms, strict=True) if v > 0]
+
+    def critical(p: float) -> float:
+        return -sum(share * float(special.stdtrit(freedom, p / 2)) for share, freedom in parts)
+
+    reach, t = critical(0.05) * error, abs(estimate) / error
+    p = LEAST_P
+    if critical(LEAST_P) > t:
+        found = optimize.brentq(lambda log: critical(np.exp(log)) - t, np.log(LEAST_P), 0.0)
+        p = float(np.exp(found))
+    return Estimate(estimate, estimate - reach, estimate + reach), p
 
 
 @dataclass(frozen=True)

@@ -61,8 +61,8 @@ class MixedModel:
     ----------
     slope, low, high : float
         In log-odds per 0.01 of cosine, with a 95 % interval.
-    p, df : float
-        Two-sided t-test of the slope, and its degrees of freedom.
+    p : float
+        Two-sided, of no slope.
     persona_sd, seed_sd, residual_sd : float
         Standard deviations, in log-odds: of personas about the line, of the seeds' slopes (per 0.01
         of cosine), and of persona by seed.
@@ -76,7 +76,6 @@ class MixedModel:
     low: float
     high: float
     p: float
-    df: float
     persona_sd: float
     seed_sd: float
     residual_sd: float
@@ -91,10 +90,10 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
     personas with questions in each seed; here their changes are regressed on the cosine, with
     persona effects and a line of its own for each seed (random intercept and slope). As every
     persona has a change in every seed, no likelihood is needed: the slope is the mean of the seeds'
-    slopes, and its variance that of the personas, robust to clusters (CR2), plus that of the seeds,
-    less what both count (Clark 1973; Satterthwaite 1946); three seeds leave the latter two degrees
-    of freedom. That seeds' lines are summarised first and tested then is the summary-statistics
-    approach (Holmes & Friston 1998), and is exact where every seed has the same design.
+    slopes, and its variance that of the personas, robust to clusters (CR2), less what the seeds
+    count as well, plus that of the seeds (Clark 1973). Three seeds leave the latter two degrees of
+    freedom; the critical value is that of ``from_parts``. That seeds' lines are summarised first
+    and tested then is the summary-statistics approach (Holmes & Friston 1998).
 
     Parameters
     ----------
@@ -106,7 +105,7 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
 
     def not_fitted(reason: str) -> MixedModel:
         nan = float("nan")
-        return MixedModel(nan, nan, nan, nan, nan, nan, nan, nan, len(table), reason)
+        return MixedModel(nan, nan, nan, nan, nan, nan, nan, len(table), reason)
 
     columns = ["raw", "before", "prompt_length", "logit_delta"]
     table = table.reindex(columns=["persona", "relation", "seed", *columns])
@@ -141,22 +140,20 @@ def mixed_model(table: pd.DataFrame) -> MixedModel:
     interplay = left - left.mean(axis=1, keepdims=True)
     noise = float((interplay**2).sum() / (freedom * (seeds - 1)))
     leverage = float(np.linalg.inv(design.T @ design)[1, 1])
-    interval = from_parts(
+    of_personas = float(over_personas.variances[1])
+    of_seeds = float(slopes.var(ddof=1)) / seeds
+    both = min(noise * leverage / seeds, of_personas, of_seeds)
+    slope, p = from_parts(
         float(slopes.mean()),
-        [
-            float(over_personas.variances[1]),
-            float(slopes.var(ddof=1)) / seeds,
-            -noise * leverage / seeds,
-        ],
-        [over_personas.freedom(1), seeds - 1, freedom * (seeds - 1)],
+        [of_personas - both, of_seeds],
+        [over_personas.freedom(1), seeds - 1],
     )
     personas = float((over_personas.residuals**2).sum() / freedom) - noise / seeds
     return MixedModel(
-        float(slopes.mean()),
-        interval.low,
-        interval.high,
-        interval.p,
-        interval.freedom,
+        slope.value,
+        slope.low,
+        slope.high,
+        p,
         float(np.sqrt(max(personas, 0))),
         float(np.sqrt(max(slopes.var(ddof=1) - noise * leverage, 0))),
         float(np.sqrt(noise)),

@@ -12,8 +12,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from persona_leakage.analysis.estimate import UNKNOWN, Estimate
 from persona_leakage.analysis.ranks import Floats, constant, levels
-from persona_leakage.analysis.robust import Interval, cluster_robust, from_parts
+from persona_leakage.analysis.robust import cluster_robust, from_parts
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.families import content_overlap, shared_stems
 from persona_leakage.study.outcome import Outcome
@@ -165,8 +166,8 @@ def words_or_geometry(
     treated clusters). The families of the *other* sources do: nobody trained those sources here, so
     what their words and their geometry seem to do to their relatives is what a family's effect is
     by chance (in-space placebos: Abadie, Diamond & Hainmueller 2010). An effect's variance is that
-    over personas (HC2) or the placebos' mean square, whichever is larger, with Satterthwaite's
-    degrees of freedom: near the number of families where the latter is.
+    over personas (HC2) or the placebos' mean square, whichever is larger, with no more degrees of
+    freedom than there are placebos.
 
     Parameters
     ----------
@@ -370,14 +371,14 @@ def _effect(
     """Judge an estimate by its own variance and by the same estimates of placebos."""
     count = len(placebos)
     between = float(np.mean(np.square(placebos))) if count else float("nan")
-    interval = _interval(estimate, variance, freedom, between, count, 0.0, 1)
+    found, p = _interval(estimate, variance, freedom, between, count, 0.0, 1)
     return Effect(
         term,
         scale,
         estimate,
-        interval.low,
-        interval.high,
-        interval.p,
+        found.low,
+        found.high,
+        p,
         float(np.sqrt(variance)),
         freedom,
         float(np.sqrt(between)),
@@ -393,19 +394,19 @@ def _interval(
     placebos: int,
     over_seeds: float,
     seeds: int,
-) -> Interval:
+) -> tuple[Estimate, float]:
     """Take the larger of what personas and placebos say, beside what seeds say.
 
     The placebos' mean square holds the noise of their personas too, so that it is not added to the
-    variance over personas; as they are few, degrees of freedom are few where it is not small.
+    variance over personas. They are few, and look small by chance in one study of many: degrees of
+    freedom stay those of the placebos even where the personas' variance is the larger one.
     """
     if placebos < FEWEST_PLACEBOS:
-        return Interval(*[float("nan")] * 4)
-    both = -min(variance, between)  # counted in either
+        return UNKNOWN, float("nan")
     return from_parts(
         estimate,
-        [variance, between, both, over_seeds],
-        [freedom, placebos, np.inf, max(seeds - 1, 1)],
+        [max(variance, between), over_seeds],
+        [min(freedom, placebos), max(seeds - 1, 1)],
     )
 
 
@@ -507,8 +508,8 @@ def _mean_effect(same: Sequence[Effect]) -> Effect:
     freedom = float(np.mean([each.error_df for each in same]))
     placebos = min(each.placebos for each in same)
     estimate, over = float(values.mean()), float(values.var(ddof=1)) / seeds
-    interval = _interval(estimate, variance, freedom, between, placebos, over, seeds)
-    shown = [estimate, interval.low, interval.high]
+    found, p = _interval(estimate, variance, freedom, between, placebos, over, seeds)
+    shown = [estimate, found.low, found.high]
     estimate, low, high = np.tanh(shown).tolist() if ranked else shown
     return Effect(
         first.term,
@@ -516,7 +517,7 @@ def _mean_effect(same: Sequence[Effect]) -> Effect:
         estimate,
         low,
         high,
-        interval.p,
+        p,
         float(np.sqrt(variance)),
         freedom,
         float(np.sqrt(between)),

@@ -204,7 +204,9 @@ def check(study: StudyArgument = None) -> None:
     rows += [
         (
             "training",
-            f"{found.examples:,} conversations a cell, about {_tokens(found.train_tokens)}",
+            f"{found.examples:,} conversations a cell, about {_tokens(found.train_tokens)}"
+            if found.examples
+            else "none: the study's adapters are given",
         ),
         (
             "scoring",

@@ -389,7 +389,8 @@ def place_of(study: Study, cell: Cell | None) -> str | None:
         uri = store()
         client = MlflowClient(uri)
         experiment = client.get_experiment_by_name(study.study).experiment_id
-        [run] = _runs(client, experiment, tags, "start_time DESC")
+        runs = _runs(client, experiment, tags, "start_time DESC", limit=BATCH)
+        run = next(each for each in runs if SUPERSEDED not in each.data.tags)
     except Exception:  # the stages have said what is wrong with the store
         return None
     if uri.startswith("http"):

@@ -420,6 +420,8 @@ def layer_sweep(compared: pd.DataFrame, layers: Mapping[str, int]) -> Figure:
             for name, label, style in (
                 ("words", "shared words", ":"),
                 ("tfidf", "TF-IDF", (0, (1, 3))),
+                ("noun", "source noun", (0, (5, 2, 1, 2))),
+                ("characters", "letters", (0, (5, 5))),
             ):
                 if name in means:
                     axes.axhline(

@@ -64,6 +64,7 @@ def kinds_table(frame: pd.DataFrame, left_out: str, what: str, ahead: str) -> Ti
         for row in frame.to_dict("records")
     ]
     [row] = frame[frame["method"] == ahead].to_dict("records")
+    said = trust(row, left_out)
     return titled(
         pd.DataFrame(rows),
         [
@@ -72,7 +73,7 @@ def kinds_table(frame: pd.DataFrame, left_out: str, what: str, ahead: str) -> Ti
             Column(key="rho", title="rho"),
         ],
         f"{_capital(what)}, a {left_out} left out",
-        f"{trust(row, left_out)} by make predict. Each persona's change is predicted for "
+        f"With make predict, {said[:1].lower()}{said[1:]}. Each persona's change is predicted for "
         f"{WORDS[left_out]}.",
     )
 
