@@ -95,7 +95,7 @@ def test_an_earlier_version_is_named_with_its_remedy(written):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"version": 2}, "version 2 of a cell's result, where 3 is read"),
+        ({"version": 2}, "version 2 of a cell's result, where 4 is read"),
         ({"version": None}, "version None"),
         ({"seed": "many"}, "seed: Input should be a valid integer"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
@@ -229,7 +229,7 @@ def test_a_titled_table_needs_every_value_that_it_shows():
 def test_a_result_cannot_be_changed():
     with pytest.raises(ValidationError, match="frozen"):
         finished().result.seed = 7
-    assert CellResult.model_fields["version"].default == 3
+    assert CellResult.model_fields["version"].default == 4
 
 
 @pytest.fixture

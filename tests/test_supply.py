@@ -20,8 +20,8 @@ LOOKED_AT = {
     "pygit2": "with an exception for linking; git for DVC",
     "dulwich": "or Apache-2.0; git for DVC",
 }
-# say nothing in their metadata: NVIDIA's own, and MIT
-SILENT = {"cuda-toolkit", "huey"}
+# say nothing in their metadata: NVIDIA's own; MIT; MIT, with axe-core in it, which is MPL-2.0
+SILENT = {"cuda-toolkit", "huey", "axe-playwright-python"}
 SECRET = "correct-horse-battery"
 
 
