@@ -44,7 +44,8 @@ def quick():
         told = stand_in.words_or_geometry
         patch.setattr(tables, "words_or_geometry", lambda *_: told)
         patch.setattr(tables, "words_or_geometry_over_seeds", lambda *_: told)
-        patch.setattr(tables, "mixed_model", lambda *_: stand_in.slope)
+        fitted = replace(stand_in.slope, reason=None)
+        patch.setattr(tables, "mixed_model", lambda *_: fitted)
         patch.setattr(
             words_geometry_figure,
             "words_geometry",
@@ -301,6 +302,12 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
 def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
     found = violations(pages / "settings" / "report.html", tmp_path, dark=dark, width=width)
     assert found == {}
+
+
+def test_the_slope_over_seeds_is_told_once_per_source(pages):
+    for name in ("one", "seeds"):
+        page = (pages / name / "report.html").read_text()
+        assert page.count("slope between seeds") == 1
 
 
 def test_the_answer_and_its_figure_stand_before_layers_and_heat_map(pages):
