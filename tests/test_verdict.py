@@ -3,9 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from made import ACCURACY, AGREEMENT, NAN, evidence_of, numbers_of
+from made import ACCURACY, AGREEMENT, NAN, blank, evidence_of, numbers_of
 
 from persona_leakage.analysis.estimate import Estimate
+from persona_leakage.analysis.words_or_geometry import Effect
+from persona_leakage.report.prose import reasons
 from persona_leakage.report.verdict import least_move, verdict
 from persona_leakage.study.outcome import Outcome
 
@@ -165,3 +167,16 @@ def test_the_least_move_is_a_tenth_of_the_range_wherever_it_begins():
         name="rating", low=1, high=5, binary=False, direction=1, scale=10, unit="tenths"
     )
     assert least_move(rating) == pytest.approx(4)
+
+
+@pytest.mark.parametrize(
+    ("concluded", "high", "told"),
+    [("geometry", -0.2, True), ("geometry", 0.2, False), ("both", -0.2, False)],
+)
+def test_what_holds_persona_by_persona_alone_is_said_not_to_be_concluded(concluded, high, told):
+    numbers = numbers_of(evidence_of(), along=concluded)
+    words = blank(Effect, term="words", scale="persona", low=-9.7, high=high)
+    crossed = replace(numbers.words_or_geometry, reason="the words make", effects=(words,))
+    conclusion = verdict([replace(numbers, words_or_geometry=crossed)], ACCURACY)
+    [sentence] = [each for each in reasons(conclusion, ACCURACY) if "the words make" in each]
+    assert ("answer by answer the words are not beyond chance" in sentence) == told

@@ -7,7 +7,7 @@ import pandas as pd
 
 from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.analysis.evidence import Evidence
-from persona_leakage.analysis.words_or_geometry import FEWEST
+from persona_leakage.analysis.words_or_geometry import FEWEST, WordsOrGeometry
 from persona_leakage.files import Record
 from persona_leakage.report.verdict import LEAST_RHO, Finding, Verdict, least_move
 from persona_leakage.report.words import spaced
@@ -367,8 +367,9 @@ def _reasons(each: Finding, outcome: Outcome) -> list[str]:
         f"{interval(seen.step)} {outcome.unit} more than the farther, and the slope that this step "
         f"leaves comes to {interval(seen.beyond_step)} {outcome.unit} over the family's range."
     )
-    if each.numbers.words_or_geometry.reason:
-        sentences.append(each.numbers.words_or_geometry.reason)
+    crossed = each.numbers.words_or_geometry
+    if crossed.reason:
+        sentences.append(crossed.reason + _unconfirmed(crossed))
     slope = each.numbers.slope
     if slope.reason is None:
         sentences.append(
@@ -426,3 +427,20 @@ def count(number: int, noun: str) -> str:
         In the singular; its plural takes an s.
     """
     return f"{number} {noun}{'s' * (number != 1)}"
+
+
+def _unconfirmed(crossed: WordsOrGeometry) -> str:
+    """Name what holds persona by persona and not answer by answer: the verdict asks for both."""
+    names = {"words": "the words", "geometry": "nearness"}
+    alone = [
+        names[effect.term]
+        for effect in crossed.effects
+        if effect.scale == "persona"
+        and effect.term in names
+        and crossed.verdict not in ("both", effect.term)
+        and effect.low * effect.high > 0
+    ]
+    if not alone:
+        return ""
+    verb = "are" if alone != ["nearness"] else "is"
+    return f"; answer by answer {' and '.join(alone)} {verb} not beyond chance: not concluded"
