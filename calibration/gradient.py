@@ -266,18 +266,27 @@ def predictors(geometry: Geometry, studies: int, seed: int, count: int = 86) -> 
     groups = [geometry.clusters[name] for name in geometry.names]
     square = geometry.raw.to_numpy()
     smooth = factors["smooth: Gaussian kernel, wide"]
-    truths = ("no structure", "families, ICC 0.5", "smooth: Gaussian kernel, wide")
-    for number, truth in enumerate(truths):
+    truths = (
+        ("no structure", False),
+        ("families, ICC 0.5", False),
+        ("smooth: Gaussian kernel, wide", False),
+        ("families, ICC 0.5", True),
+    )
+    for number, (truth, held) in enumerate(truths):
         rng = np.random.default_rng([seed, number])
         best, bare = [], []
         for study in range(studies):
             damage = factors[truth] @ rng.standard_normal(len(square))
             table = pd.DataFrame(smooth @ rng.standard_normal((len(square), count)))
-            p = adjusted_p(table, damage, square, groups, seed=study, resamples=199)
+            given = rng.standard_normal((len(square), 2)) if held else None
+            if given is not None:  # baseline and length make half of it
+                damage, table = damage + given @ [1, 1], table.add(given[:, 0], axis=0)
+            p = adjusted_p(table, damage, square, groups, given=given, seed=study, resamples=199)
             best.append(p.min() <= LEVEL)
             rho = np.abs(np.corrcoef(table.rank().T, stats.rankdata(damage))[-1, :-1]).max()
             bare.append(np.arctanh(rho) * (len(square) - 3) ** 0.5 > 1.96)
         what = f"best of {count}: p <= .05"
+        truth += ", covariates held" if held else ""
         yield share("max-statistic", truth, what, best, 0, 0.07)
         yield share("(best interval)", truth, what, bare)
 

@@ -59,6 +59,22 @@ def test_the_interval_of_rho_covers_rho_and_the_freed_one_the_true_rho():
     assert (np.mean(hits, axis=0) >= 0.88).all()
 
 
+def test_a_gradient_is_found_the_more_often_the_more_personas_are_asked():
+    """A bound on rho itself made support rarer as personas grew: noise holds rho below it."""
+    found = []
+    for personas in (20, 40, 160):
+        hits = 0
+        for seed in range(30):
+            near, _, change = table(personas, 40, seed)
+            rho = two_way.centred_percentile(
+                *two_way.rho_draws(drawn(change, seed=seed), near, [0])
+            )
+            hits += rho.excludes(0)
+        found.append(hits)
+    assert found == sorted(found)
+    assert found[0] < 30 and found[-1] == 30
+
+
 def test_reliability_is_the_mean_of_split_halves_stepped_up():
     _, _, change = table(40, 60, 5)
     rng = np.random.default_rng(0)
