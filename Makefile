@@ -45,8 +45,9 @@ example: setup ## the examples in Python, on what is in the repository
 sweep: setup ## SETTINGS="1e-4x3 5e-4x3": learning rates and epochs on the first source of params.yaml
 	$(RUN) python -m persona_leakage.pipeline.sweep $(if $(SETTINGS),--settings $(SETTINGS))
 
+# files in their order: sorted by number of tests, the one with few and long tests would come last
 test: setup ## the tests
-	$(RUN) pytest -n auto --dist loadfile -m "not slow"
+	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: setup ## tests that take minutes: whole commands, run twice
 	$(RUN) pytest --durations=5 -m slow
