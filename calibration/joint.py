@@ -258,7 +258,7 @@ def words(real: Geometry, studies: int, seed: int, only: str = "") -> Iterator[R
                 )
             )
         yield from _judged(results, f"{truth}, 3 seeds")
-    for truth, least in (("words", 0.8), ("geometry", 0.7), ("both", 0.6)):
+    for truth, least in (("words", 0.8), ("geometry", 0.8), ("both", 0.6)):
         if only not in truth:
             continue
         rng = np.random.default_rng([seed, 99, len(truth)])

@@ -83,3 +83,12 @@ def test_a_section_replaces_its_own_table_alone(script):
     assert once.startswith("\n".join(["Words.", *first, "More.", "old"]))
     assert once.endswith("End.") and "| test | nothing | p <= .05 | 0.050 [" in once
     assert table.written(once, "size", rows) == once
+
+
+def test_the_page_has_a_table_of_every_section(script):
+    table = script("table")
+    page = table.PAGE.read_text(encoding="utf-8")
+    for name in table.sections(0):
+        first, last = table.markers(name)
+        rows = page.split(first)[1].split(last)[0].strip().splitlines()
+        assert tuple(rows[:2]) == table.HEAD and len(rows) > 2, name
