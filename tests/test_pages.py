@@ -119,8 +119,7 @@ def test_the_table_compares_the_cells_without_a_word_typed(pages):
     show, _ = pages
     shown = lines(show(f"/experiments/1/runs?viewStateShareKey={VIEW}", "table"))
     heads = [*PARAMS, *NAMES.values(), MINUTES]
-    at = [shown.index(head, shown.index("Run Name")) for head in heads]
-    assert at == sorted(at)
+    assert set(heads) <= set(shown)  # in which order, no text tells
     assert {"villain-42-contrastive", "comedian-42-contrastive", "study pocket"} <= set(shown)
     assert shown.count("-40") >= 2 and "1.5" in shown  # source change, minutes
 
@@ -137,7 +136,9 @@ def test_a_cells_page_has_its_study_its_data_and_its_numbers(pages):
 def test_the_training_curve_and_the_machines_load_are_charts(pages):
     show, ids = pages
     run = f"/experiments/1/runs/{ids['villain']}"
-    assert "train (1)" in lines(show(f"{run}/model-metrics", "curve"))
+    shown = lines(show(f"{run}/model-metrics", "curve"))
+    sections = [line for line in shown if re.fullmatch(r".+ \(\d+\)", line)]
+    assert "train (1)" in sections
     assert "System metrics (1)" in lines(show(f"{run}/system-metrics", "system"))
 
 
