@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from itertools import pairwise
 from pathlib import Path
 
 import made
@@ -136,10 +137,9 @@ def test_a_cells_page_has_its_study_its_data_and_its_numbers(pages):
 def test_the_training_curve_and_the_machines_load_are_charts(pages):
     show, ids = pages
     run = f"/experiments/1/runs/{ids['villain']}"
-    shown = lines(show(f"{run}/model-metrics", "curve"))
-    sections = [line for line in shown if re.fullmatch(r".+ \(\d+\)", line)]
-    assert "train (1)" in sections
-    assert "System metrics (1)" in lines(show(f"{run}/system-metrics", "system"))
+    for page_of, section in (("model-metrics", "train"), ("system-metrics", "System metrics")):
+        shown = [line for line in lines(show(f"{run}/{page_of}", page_of)) if line]
+        assert (section, "(1)") in pairwise(shown)  # its name, its charts
 
 
 def test_the_studys_page_gives_the_answer_and_holds_the_report(pages):
