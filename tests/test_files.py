@@ -133,13 +133,14 @@ def test_of_two_writers_at_once_one_wins_and_its_output_is_whole(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_what_a_killed_writer_left_is_swept_and_what_it_put_aside_comes_back(tmp_path):
+@pytest.mark.parametrize("named", [["x"], []])
+def test_what_a_killed_writer_left_is_swept_and_what_it_put_aside_comes_back(named, tmp_path):
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], text=True, capture_output=True
     ).stdout.strip()
     for name in (f".x.{gone}-0.partial", f".x.{gone}-1.aside", f".x.{os.getpid()}-9.partial"):
         (tmp_path / name).write_text(name)
-    sweep(tmp_path / "x")
+    sweep(tmp_path, *named)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".x.{os.getpid()}-9.partial", "x"]
     assert (tmp_path / "x").read_text().endswith("aside")
 

@@ -22,6 +22,7 @@ from persona_leakage.errors import InputError
 if TYPE_CHECKING:  # most of what imports this module needs no tables
     import numpy as np
     import pandas as pd
+    import pyarrow as pa
 
 Record = dict[str, Any]
 Model = TypeVar("Model", bound=BaseModel)
@@ -49,7 +50,7 @@ def whole(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path)
+    sweep(path.parent, path.name)
     ours = f"{os.getpid()}-{next(_numbers)}"
     partial = path.with_name(f".{path.name}.{ours}.partial")
     try:
@@ -85,22 +86,25 @@ def _put(partial: Path, path: Path, ours: str) -> None:
     _remove(aside)
 
 
-def sweep(path: Path) -> None:
-    """Remove what killed writers of ``path`` left beside it; bring back what one had put aside.
+def sweep(folder: Path, output: str | None = None) -> None:
+    """Remove what killed writers left in a folder; bring back what one had put aside.
 
     Parameters
     ----------
-    path : Path
-        A file or folder, there or not.
+    folder : Path
+        There or not.
+    output : str, optional
+        The file or folder in it whose writers are meant; those of all else.
     """
-    left = re.compile(rf"\.{re.escape(path.name)}\.(\d+)-\d+\.(partial|aside)")
-    for file in list(path.parent.iterdir()) if path.parent.is_dir() else []:
+    name = r".+" if output is None else re.escape(output)
+    left = re.compile(rf"\.({name})\.(\d+)-\d+\.(partial|aside)")
+    for file in list(folder.iterdir()) if folder.is_dir() else []:
         match = left.fullmatch(file.name)
-        if match is None or running(int(match[1])):
+        if match is None or running(int(match[2])):
             continue
         with suppress(FileNotFoundError):  # another process was faster
-            if match[2] == "aside" and not path.exists():
-                file.rename(path)
+            if match[3] == "aside" and not (folder / match[1]).exists():
+                file.rename(folder / match[1])
             else:
                 _remove(file)
 
@@ -255,6 +259,19 @@ def read_as(path: str | Path, kind: type[Model]) -> Model:
         raise InputError(f"{path}: damaged ({key}: {fault['msg']}); {MADE_AGAIN}") from error
 
 
+def read_parquet(path: Path) -> "pa.Table":
+    """Read a parquet file with the checksums of its pages; what is wrong is Arrow's to say.
+
+    Parameters
+    ----------
+    path : Path
+        Of ``write_parquet``.
+    """
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, page_checksum_verification=True)
+
+
 def read_table(path: str | Path, columns: Sequence[str]) -> "pd.DataFrame":
     """Read a table that another stage wrote: CSV, or parquet with the checksums of its pages.
 
@@ -272,17 +289,12 @@ def read_table(path: str | Path, columns: Sequence[str]) -> "pd.DataFrame":
     """
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; `dvc repro` makes it")
     try:
-        frame = (
-            pd.read_csv(path)
-            if path.suffix == ".csv"
-            else pq.read_table(path, page_checksum_verification=True).to_pandas()
-        )
+        frame = pd.read_csv(path) if path.suffix == ".csv" else read_parquet(path).to_pandas()
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(f"{path}: damaged ({str(error)[:80]}); {MADE_AGAIN}") from error
     if lacking := [column for column in columns if column not in frame]:
@@ -468,3 +480,15 @@ def sha256(path: str | Path) -> str:
     """
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_below(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file below a folder, by its path there.
+
+    Parameters
+    ----------
+    folder : Path
+        Without files where it is not there.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {str(file.relative_to(folder)): sha256(file) for file in files}

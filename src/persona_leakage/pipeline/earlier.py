@@ -18,7 +18,7 @@ from pathlib import Path
 
 import persona_leakage
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, read_json, sha256, whole, write_json
+from persona_leakage.files import Record, read_json, sha256, sha256_below, whole, write_json
 from persona_leakage.model.loading import device, dtype
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.weights import checked_weights
@@ -89,7 +89,7 @@ def remember(folder: Path, computed_from: Record) -> None:
     """
     with whole(_kept(computed_from)) as partial:
         shutil.copytree(folder, partial / CONTENT, copy_function=_link)
-        write_json(partial / HASHES, _hashes(partial / CONTENT))
+        write_json(partial / HASHES, sha256_below(partial / CONTENT))
 
 
 def bring_back(folder: Path, computed_from: Record) -> bool:
@@ -104,7 +104,7 @@ def bring_back(folder: Path, computed_from: Record) -> bool:
     """
     kept = _kept(computed_from)
     try:
-        valid = read_json(kept / HASHES) == _hashes(kept / CONTENT)
+        valid = read_json(kept / HASHES) == sha256_below(kept / CONTENT)
     except InputError:
         valid = False  # never computed here, or damaged
     if not valid:
@@ -118,11 +118,6 @@ def bring_back(folder: Path, computed_from: Record) -> bool:
 def _kept(computed_from: Record) -> Path:
     key = hash_of([json.dumps(computed_from, sort_keys=True)])
     return EARLIER / key[:2] / key
-
-
-def _hashes(folder: Path) -> dict[str, str]:
-    files = sorted(file for file in folder.rglob("*") if file.is_file())
-    return {str(file.relative_to(folder)): sha256(file) for file in files}
 
 
 def _link(source: str, target: str) -> None:

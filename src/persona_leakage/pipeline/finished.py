@@ -5,6 +5,7 @@ used where nothing differs that it was made of: inputs, parameters, code, librar
 """
 
 import hashlib
+import json
 from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import BaseModel
 
 import persona_leakage
 from persona_leakage.errors import InputError
-from persona_leakage.files import read_as, sha256, write_json
+from persona_leakage.files import read_as, sha256, sha256_below, write_json
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
@@ -102,8 +103,4 @@ def _of(path: Path) -> str:
         return "not there"
     if not path.is_dir():
         return sha256(path)
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")):
-        if file.is_file():
-            digest.update(f"{file.relative_to(path)} {sha256(file)}\n".encode())
-    return digest.hexdigest()
+    return hashlib.sha256(json.dumps(sha256_below(path)).encode()).hexdigest()

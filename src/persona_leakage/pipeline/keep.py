@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError, command
-from persona_leakage.files import read_json, whole
+from persona_leakage.files import read_json, read_parquet, whole
 from persona_leakage.pipeline import (
     analyse,
     evaluated,
@@ -175,7 +175,7 @@ def _write(table: pa.Table, stem: Path) -> None:
 def _read(stem: Path) -> pd.DataFrame:
     file = stem.with_name(f"{stem.name}.parquet")
     try:
-        return unpacked(pq.read_table(file, page_checksum_verification=True))
+        return unpacked(read_parquet(file))
     except (pa.ArrowException, OSError, ValueError, LookupError, TypeError) as error:
         raise InputError(
             f"{file}: damaged ({str(error)[:80]}); `git checkout {file}` brings it back"

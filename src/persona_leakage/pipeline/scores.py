@@ -100,10 +100,11 @@ def score_personas(
         each.update(json.dumps([persona.name, persona.prompt]).encode())
         keys[persona.name] = each.hexdigest().encode()
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     for file in list(folder.iterdir()):
-        if file.name.startswith("."):  # half-written: of another worker, or of one that was killed
-            sweep(folder / file.name[1:].rpartition(".")[0].rpartition(".")[0])
-        elif file.suffix != ".parquet" or key_of(file) != keys.get(file.stem):
+        if file.name.startswith("."):  # half-written: of another worker
+            continue
+        if file.suffix != ".parquet" or key_of(file) != keys.get(file.stem):
             file.unlink(missing_ok=True)
     for name, key in keys.items():
         kept, file = _kept(key), file_of(folder, name)

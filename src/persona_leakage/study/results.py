@@ -16,12 +16,11 @@ from typing import Annotated, Any, Literal, get_args
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-import pyarrow.parquet as pq
 from pandera.errors import SchemaErrors
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import write_parquet, write_text
+from persona_leakage.files import read_parquet, write_parquet, write_text
 from persona_leakage.study.cell import Cell, Name
 from persona_leakage.study.outcome import Outcome
 
@@ -540,7 +539,7 @@ def _read_csv(file: Path) -> pd.DataFrame:
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
-    return pq.read_table(file, page_checksum_verification=True).to_pandas()
+    return read_parquet(file).to_pandas()
 
 
 def _read_curve(file: Path) -> pd.DataFrame:
