@@ -269,11 +269,11 @@ class LoggedRun:
     def _log(self, action: Callable[[str], Any]) -> None:
         run = self.run_id
         if run is not None:
-            self._try(lambda: [action(run)])
+            self._try(lambda: action(run))
 
-    def _try(self, action: Callable[[], Any]) -> Any:
+    def _try(self, action: Callable[[], Any]) -> None:
         try:
-            return action()
+            action()
         except Exception as error:  # whatever a store, a proxy or a disk comes up with
             self.run_id, self.failed = None, True
             tell_failure(
@@ -281,7 +281,6 @@ class LoggedRun:
                 "what the stage computes is kept on disk all the same; once the store works, "
                 f"`{self._uploaded_by}` adds it",
             )
-            return None
 
 
 def tell_failure(error: Exception, then: str) -> None:

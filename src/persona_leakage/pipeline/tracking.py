@@ -176,8 +176,7 @@ class CellRun(LoggedRun):
         anew_after : str or None
             See ``cell_run``.
         """
-        if self._try(lambda: self._begin(anew_after)) is None:
-            self.run_id = None
+        self._try(lambda: self._begin(anew_after))
 
     def end(self, status: str) -> None:  # noqa: D102 (inherited)
         if status == "FINISHED":
@@ -199,11 +198,8 @@ class CellRun(LoggedRun):
         """
         self._log(lambda run: self._resume_if_same(run, metric))
 
-    def _begin(self, anew_after: str | None) -> bool:
-        uri = store()
-        self._client = MlflowClient(uri)
-        experiment = _experiment(self._client, uri, self._study.study)
-        _mark_interrupted(self._client, experiment)
+    def _begin(self, anew_after: str | None) -> None:
+        self._client, experiment = _opened(self._study)
         parent = _study_run(self._client, experiment, self._study).info.run_id
         tags = cell_tags(self._study, self._cell)
         found = _runs(self._client, experiment, tags, "start_time DESC", limit=BATCH)
@@ -224,7 +220,6 @@ class CellRun(LoggedRun):
             self.run_id = run.info.run_id
             self.log_params(params, {})
         self.log_tags(provenance() | {"process": _process(), PARENT: parent})
-        return True
 
     def _resume_if_same(self, run: str, metric: str) -> None:
         if not self._earlier:
@@ -272,14 +267,10 @@ class StudyRun(LoggedRun):
 
     def begin(self) -> None:
         """Find the run or start one."""
-        if self._try(self._begin) is None:
-            self.run_id = None
+        self._try(self._begin)
 
-    def _begin(self) -> bool:
-        uri = store()
-        self._client = MlflowClient(uri)
-        experiment = _experiment(self._client, uri, self._study.study)
-        _mark_interrupted(self._client, experiment)
+    def _begin(self) -> None:
+        self._client, experiment = _opened(self._study)
         self._take(_study_run(self._client, experiment, self._study))
         # what a list of sources or seeds that has grown has begun before its parent was known
         for run in _runs(
@@ -288,7 +279,6 @@ class StudyRun(LoggedRun):
             if run.info.run_id != self.run_id and run.data.tags.get(PARENT) != self.run_id:
                 self._client.set_tag(run.info.run_id, PARENT, self.run_id)
         self.log_tags(provenance())
-        return True
 
 
 def cell_tags(study: Study, cell: Cell) -> dict[str, str]:
@@ -408,6 +398,15 @@ def _ended(run: LoggedRun) -> Iterator[None]:
         run.end("FAILED" if isinstance(error, Exception) else "KILLED")
         raise
     run.end("FINISHED")
+
+
+def _opened(study: Study) -> tuple[Any, str]:
+    """Open the store; return a client and the study's experiment, its dead runs ended."""
+    uri = store()
+    client = MlflowClient(uri)
+    experiment = _experiment(client, uri, study.study)
+    _mark_interrupted(client, experiment)
+    return client, experiment
 
 
 def _runs(

@@ -36,7 +36,7 @@ from persona_leakage.pipeline.earlier import (
 )
 from persona_leakage.pipeline.stopwatch import Stopwatch
 from persona_leakage.pipeline.tracking import CellRun, cell_run
-from persona_leakage.pipeline.upload import CURVE, log_curve, log_training
+from persona_leakage.pipeline.upload import CURVE, log_curve, log_training, log_whole_curve
 from persona_leakage.study.cell import GIVEN, Cell, until
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import trainer as training
@@ -233,8 +233,7 @@ def log_again(study: Study, cell: Cell) -> None:
     """
     curve = read_table(paths.adapter(study, cell) / "curve.csv", training.CURVE)
     with cell_run(study, cell, anew_after=CURVE) as run:
-        for row in curve.to_dict("records"):
-            log_curve(run, {str(name): value for name, value in row.items()})
+        log_whole_curve(run, curve)
         log_training(run, study, cell)
 
 

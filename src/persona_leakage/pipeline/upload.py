@@ -44,6 +44,20 @@ def log_curve(run: CellRun, row: dict[str, float]) -> None:
     run.log_metrics(values, int(row["step"]))
 
 
+def log_whole_curve(run: CellRun, curve: pd.DataFrame) -> None:
+    """Log the curve of a training that is finished.
+
+    Parameters
+    ----------
+    run : CellRun
+        Of the cell.
+    curve : DataFrame
+        Of ``curve.csv``.
+    """
+    for row in curve.to_dict("records"):
+        log_curve(run, {str(name): value for name, value in row.items()})
+
+
 def log_training(run: CellRun, study: Study, cell: Cell) -> None:
     """Log the adapter and the examples it was trained on, if here; the curve has been logged.
 
@@ -78,8 +92,7 @@ def upload(study: Study, cell: Cell) -> bool:
     adapter = paths.adapter(study, cell)
     curve = adapter / "curve.csv"
     with cell_run(study, cell, anew_after=CURVE) as run:
-        for row in read_table(curve, ("step", "loss")).to_dict("records"):
-            log_curve(run, {str(name): value for name, value in row.items()})
+        log_whole_curve(run, read_table(curve, ("step", "loss")))
         # a study whose scores alone are kept has neither examples nor adapter
         if (adapter / "adapter_model.safetensors").exists():
             log_training(run, study, cell)
