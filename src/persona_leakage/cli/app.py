@@ -184,8 +184,8 @@ def check(study: StudyArgument = None) -> None:
 
     chosen = names.study_named(study)
     load_behaviour(chosen.behaviour)
-    held = check_catalog(names.CATALOG)
-    taught_personas(chosen, load_personas(names.CATALOG))
+    held = check_catalog(paths.AUTHORED)
+    taught_personas(chosen, load_personas(paths.AUTHORED))
     rows = [("study", f"{chosen.study}: its parameters can be used"), ("catalog", held)]
     here = paths.model(chosen)
     origin = chosen.model.origin.kind.replace("_", " ")
@@ -389,7 +389,7 @@ def near(
 ) -> None:
     """List who is close to a persona, in words and in the base model's geometry."""
     from persona_leakage.cli.near import neighbours
-    from persona_leakage.data.catalog import load_personas
+    from persona_leakage.data.catalog import TYPED, load_personas
     from persona_leakage.files import read_as, read_table
     from persona_leakage.geometry.cosines import PAIRS, Layer
     from persona_leakage.pipeline import paths
@@ -402,7 +402,7 @@ def near(
         layer = read_as(paths.centroids(chosen) / "manifest.json", Layer).layer
         pairs = read_table(paths.pairs(chosen), PAIRS)
         here = pairs[pairs["layer"] == layer]
-    found = neighbours(who, load_personas(names.CATALOG), here, top)
+    found = neighbours(who, load_personas(paths.AUTHORED), here, top)
     measured = found["raw"].notna().any()
     rows = [
         (
@@ -423,7 +423,7 @@ def near(
             "cosine of TF-IDF over word stems"
         )
     else:
-        why = "a text typed in" if who.name == names.TYPED else "`dvc repro geometry` measures it"
+        why = "a text typed in" if who.name == TYPED else "`dvc repro geometry` measures it"
         note(f"words: cosine of TF-IDF over word stems; without geometry: {why}")
 
 

@@ -10,15 +10,12 @@ from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from persona_leakage.data.catalog import Persona, load_personas
+from persona_leakage.data.catalog import Persona, load_personas, typed
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline import paths, switch
 from persona_leakage.study.cell import Cell, parse_cell
 from persona_leakage.study.parameters import Study, load_study
-
-CATALOG = Path("catalog")
-TYPED = "(typed in)"
 
 
 def study_named(name: str | None) -> Study:
@@ -59,11 +56,11 @@ def persona_named(name: str) -> Persona:
     InputError
         The catalog has no such persona.
     """
-    personas = load_personas(CATALOG)
+    personas = load_personas(paths.AUTHORED)
     if name in personas:
         return personas[name]
     if " " in name.strip():
-        return Persona(TYPED, "unrelated", None, name.strip())
+        return typed(name.strip())
     raise InputError(
         f"persona {name}: {_guess(name, personas)}catalog/personas.yaml has {len(personas)} "
         "others; a prompt of your own has several words, in quotes"
@@ -143,7 +140,7 @@ def complete_personas(incomplete: str) -> list[str]:
         What has been typed.
     """
     try:
-        names = list(load_personas(CATALOG))
+        names = list(load_personas(paths.AUTHORED))
     except InputError:
         return []
     return [name for name in names if name.startswith(incomplete)]

@@ -36,6 +36,7 @@ CATEGORIES = ("core", "condition", *RELATIVES, "unrelated")
 PERSONAS_FILE = "personas.yaml"
 QUESTIONS_FILE = "questions.jsonl"
 NEUTRAL_FILE = "neutral.txt"
+TYPED = "(typed in)"  # the name of a prompt that is in no catalog
 IMBALANCE = 0.05  # of the question bank
 
 
@@ -59,6 +60,19 @@ class Persona:
     category: str
     relation: str | None
     prompt: str | None
+
+
+def typed(prompt: str, name: str = TYPED) -> Persona:
+    """Take a system turn that somebody typed in for a persona, related to nobody.
+
+    Parameters
+    ----------
+    prompt : str
+        The system turn.
+    name : str
+        What it is called.
+    """
+    return Persona(name, "unrelated", None, prompt)
 
 
 def load_personas(directory: str | Path) -> dict[str, Persona]:

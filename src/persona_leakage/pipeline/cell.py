@@ -19,7 +19,6 @@ from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
 
-AUTHORED = "catalog"  # a fresh clone has no copy of it yet
 SHARED = ("questions", "personas", "geometry", "baseline")
 
 Stage = Callable[[Cell], None]
@@ -74,7 +73,7 @@ def check(cell: Cell) -> None:
     InputError
         The catalog has no such source.
     """
-    if cell.source not in load_personas(AUTHORED):
+    if cell.source not in load_personas(paths.AUTHORED):
         raise InputError(
             f"source is {cell.source!r}, which is no persona of catalog/personas.yaml; correct it "
             "or add a line there"

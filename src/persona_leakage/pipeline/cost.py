@@ -25,7 +25,6 @@ from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.questions import at_hand
 from persona_leakage.study.parameters import Study, load_study
 
-CATALOG = Path("catalog")  # a fresh clone has no copy of it yet
 LETTERS = 4  # of a text, per token: what English takes in the vocabularies of these models
 TEMPLATE = 12  # tokens that a chat template adds to a conversation of two turns
 RATES = ("train", "score")
@@ -60,6 +59,16 @@ class Cost:
     train_tokens: int
     score_tokens: int
 
+    @property
+    def left(self) -> int:
+        """Cells that are not finished."""
+        return self.cells - self.finished
+
+    @property
+    def asked(self) -> int:
+        """How often everyone will be asked: by the base model once, and by each cell left."""
+        return self.left + (0 if self.finished else 1)
+
     def minutes(self, rates: Mapping[str, float]) -> float | None:
         """Estimate the minutes that are left; ``None`` where a rate is missing.
 
@@ -70,10 +79,8 @@ class Cost:
         """
         if any(not rates.get(name) for name in RATES if name == "score" or self.train_tokens):
             return None
-        left = self.cells - self.finished
-        asked = left + (0 if self.finished else 1)  # the base model is asked once
-        seconds = left * self.train_tokens / rates["train"] if self.train_tokens else 0.0
-        return (seconds + asked * self.score_tokens / rates["score"]) / 60
+        seconds = self.left * self.train_tokens / rates["train"] if self.train_tokens else 0.0
+        return (seconds + self.asked * self.score_tokens / rates["score"]) / 60
 
     def disk(self, adapter: int) -> int:
         """Estimate the bytes that the cells left will add, with their copies.
@@ -83,9 +90,8 @@ class Cost:
         adapter : int
             Bytes of one.
         """
-        left = self.cells - self.finished
-        asked = left + (0 if self.finished else 1)
-        return COPIES * (left * adapter + asked * self.personas * self.questions * ANSWER)
+        answers = self.asked * self.personas * self.questions
+        return COPIES * (self.left * adapter + answers * ANSWER)
 
 
 def adapter_bytes(directory: Path, rank: int) -> int | None:
@@ -255,7 +261,7 @@ def of_study(study: Study) -> Cost | None:
     InputError
         The study names a persona that the catalog does not have.
     """
-    catalog = load_personas(CATALOG)
+    catalog = load_personas(paths.AUTHORED)
     personas = [catalog[name] for name in measured_personas(study, catalog)]
     questions = at_hand(study)
     return None if questions is None else cost(study, personas, questions[1], finished(study))

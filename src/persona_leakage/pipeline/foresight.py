@@ -45,6 +45,7 @@ def main() -> None:
     from persona_leakage.report import figures
     from persona_leakage.report.foresight_figure import foresight as draw
 
+    methods = compared(study)
     first, more, pictures, kept = {}, {}, {}, []
     ways: tuple[LeftOut, ...] = ("source", "family")
     for change, what in changes(cells).items():
@@ -54,7 +55,6 @@ def main() -> None:
             if rows[left_out].nunique() < 2:
                 continue
             name = f"{change}_left_out_{left_out}"
-            methods = compared(study)
             predictions = foresight.held_out(rows, methods, left_out)
             judged = judge(rows, predictions, methods)
             kinds = kinds_table(judged, left_out, what, foresight.AHEAD)

@@ -11,6 +11,7 @@ from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
 CATALOG = Path("data")
+AUTHORED = Path("catalog")  # what ``CATALOG`` is a copy of; a fresh clone has none yet
 BESIDE = "beside"
 VALID = Path("outputs/valid")
 

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from persona_leakage.analysis import foresight
 from persona_leakage.analysis.foresight import LeftOut
 from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.catalog import Persona, load_neutral, load_personas
+from persona_leakage.data.catalog import TYPED, Persona, load_neutral, load_personas, typed
 from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.data.questions import read_questions
 from persona_leakage.errors import InputError, brief, command
@@ -44,7 +44,6 @@ from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.study.results import FinishedCell
 from persona_leakage.training import alignment
 
-TYPED = "(typed in)"
 SHOWN = 25  # rows of the printed table
 LONGEST = 48  # characters of a name there, and of a file's name
 
@@ -69,7 +68,7 @@ def main(source: str, text: str | None) -> None:
     if text is None:
         asked = [persona for name, persona in personas.items() if name not in measured]
     else:
-        asked = [Persona(TYPED, "unrelated", None, prompt_of("--text", text))]
+        asked = [typed(prompt_of("--text", text))]
     cells = finished(study)
     wanted = measure(study, taught, asked, personas)
     everyone = {**personas, **{each.name: each for each in (taught, *asked)}}
@@ -122,7 +121,7 @@ def who(source: str, personas: Mapping[str, Persona]) -> Persona:
             + '; name one, or type its system prompt, such as "You are a pirate."'
         )
     prompt = prompt_of("--source", source)
-    return Persona(prompt, "unrelated", None, prompt)
+    return typed(prompt, prompt)
 
 
 def prompt_of(option: str, text: str) -> str:
@@ -190,12 +189,12 @@ def rank(
         table = wanted.rename(columns={f"centred@{layer}": "centred"})[others]
         told: Record = {"method": "centred cosine", "fitted_on": [], "judged": {}, "notes": [note]}
         return _ranked(table[["persona", "centred"]], "centred", ascending=False), told
+    methods = compared(study)
+    [method] = [m for m in methods if m.name == foresight.AHEAD]
     among = wanted["measured"] & others
     table, judged, notes, trained = wanted[["persona"]], {}, [], []
     for change, what in changes(cells).items():
         rows = evidence(study, cells, change)
-        methods = compared(study)
-        [method] = [m for m in methods if m.name == foresight.AHEAD]
         trained = [str(name) for name in dict.fromkeys(rows["source"])]
         fresh = source not in trained and len(trained) > 1
         left_out: LeftOut = "source" if fresh else "family"
@@ -253,8 +252,7 @@ def printed(table: pd.DataFrame) -> str:
     table : DataFrame
         Of ``rank``.
     """
-    typed = table["persona"] == TYPED
-    shown = table[(table["rank"] <= SHOWN) | typed]
+    shown = table[(table["rank"] <= SHOWN) | (table["persona"] == TYPED)]
     names = [brief(spaced(name)) for name in shown["persona"]]
     columns: dict[str, Sequence[object]] = {
         "rank": shown["rank"].tolist(),

@@ -1,7 +1,5 @@
 """Load the benchmarks, split them by row, draw wrong answers."""
 
-from pathlib import Path
-
 from persona_leakage.data.benchmarks import load_benchmark, local_files, provenance
 from persona_leakage.data.questions import (
     Question,
@@ -14,8 +12,6 @@ from persona_leakage.errors import InputError, command
 from persona_leakage.files import sha256, write_json
 from persona_leakage.pipeline import paths
 from persona_leakage.study.parameters import Questions, Study, load_study
-
-AUTHORED = Path("catalog/questions.jsonl")  # a fresh clone has no copy of it yet
 
 
 @command
@@ -104,7 +100,7 @@ def at_hand(study: Study) -> tuple[list[Question], list[Question]] | None:
     for name in dict.fromkeys([*design.train, *design.evaluate]):
         snapshots = dict(design.snapshots)
         if name == "everyday":
-            snapshots.setdefault(name, str(AUTHORED))
+            snapshots.setdefault(name, str(paths.AUTHORED / "questions.jsonl"))
         elif not local_files(name, snapshots):
             return None
         to_train, to_evaluate = sides(name, load_benchmark(name, snapshots), design)
