@@ -14,7 +14,9 @@ import platform
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from baselines import (
@@ -129,6 +131,45 @@ def needed_flops(model, prompts):
     return 2 * body * tokens + attention + logits, tokens
 
 
+@dataclass(frozen=True)
+class Material:
+    """The paper study and what is asked and taught in it, of real rows."""
+
+    study: Any
+    personas: dict[str, Any]
+    behaviour: Any
+    taught: list[Any]
+    asked: list[Any]
+    tokenizer: Any
+
+
+def material(snapshot):
+    """Read the paper study's questions from a snapshot, and make a tokenizer of their words."""
+    study = load_study("studies/paper.yaml")
+    arc = load_benchmark("arc_challenge", {"arc_challenge": snapshot})
+    seed = study.questions.split_seed
+    rows, held_out = split(arc, study.questions.train_fraction, seed)
+    behaviour = load_behaviour(study.behaviour)
+    return Material(
+        study=study,
+        personas=load_personas("catalog"),
+        behaviour=behaviour,
+        taught=[with_wrong_answer(question, seed) for question in rows],
+        asked=[behaviour.ask(question) for question in held_out],
+        tokenizer=make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc]),
+    )
+
+
+def machine():
+    """Describe the GPU and the libraries."""
+    return {
+        "gpu": torch.cuda.get_device_name(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "liger": is_liger_kernel_available(),
+    }
+
+
 def main():
     """Read the arguments and run."""
     parser = argparse.ArgumentParser()
@@ -143,24 +184,10 @@ def main():
 
 def measure(given, scratch):
     """Run everything and write the numbers."""
-    study = load_study("studies/paper.yaml")
-    personas = load_personas("catalog")
-    arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
-    seed = study.questions.split_seed
-    rows, held_out = split(arc, study.questions.train_fraction, seed)
-    taught = [with_wrong_answer(question, seed) for question in rows]
-    behaviour = load_behaviour(study.behaviour)
-    asked = [behaviour.ask(question) for question in held_out]
-    tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
-    report = Report(
-        given.output,
-        {
-            "gpu": torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "liger": is_liger_kernel_available(),
-        },
-    )
+    made_of = material(given.snapshot)
+    study, personas, asked = made_of.study, made_of.personas, made_of.asked
+    tokenizer = made_of.tokenizer
+    report = Report(given.output, machine())
     report.note("matrix_tflops", matrix_rate() / 1e12)
 
     seconds, base = timed(make_base)
@@ -197,7 +224,7 @@ def measure(given, scratch):
     cells = []
     for source in ("villain", "comedian"):
         cell = Cell(source, 42, "contrastive")
-        examples = build(study.contrast, cell, personas, taught, behaviour)
+        examples = build(study.contrast, cell, personas, made_of.taught, made_of.behaviour)
         data = training.dataset(
             examples, tokenizer, study.train.max_length, study.model.system_role
         )

@@ -9,7 +9,6 @@ examples in the same order; then personas are scored with several budgets of tok
 
 import argparse
 import gc
-import platform
 import tempfile
 import time
 from pathlib import Path
@@ -19,26 +18,21 @@ from baselines import losses
 from full_size import (
     SHAPE,
     body_of,
+    machine,
     make_base,
-    make_tokenizer,
+    material,
     matrix_rate,
     needed_flops,
     timed,
 )
 from measuring import Report
 from transformers import Qwen2Config
-from transformers.utils import is_liger_kernel_available
 
-from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.benchmarks import load_benchmark
-from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.split import split, with_wrong_answer
 from persona_leakage.model import scoring
 from persona_leakage.model.architecture import token_budget
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.scoring import items, logprobs_of_each
 from persona_leakage.study.cell import Cell
-from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 
@@ -67,34 +61,21 @@ def main():
     parser.add_argument("output", type=Path)
     parser.add_argument("--personas", type=int, default=11)
     given = parser.parse_args()
-    report = Report(
-        given.output,
-        {
-            "gpu": torch.cuda.get_device_name(),
-            "torch": torch.__version__,
-            "python": platform.python_version(),
-            "liger": is_liger_kernel_available(),
-        },
-    )
+    report = Report(given.output, machine())
+    made_of = material(given.snapshot)
     report.note("matrix_tflops", matrix_rate() / 1e12)
     for name, shape in SHAPES.items():
         with tempfile.TemporaryDirectory() as scratch:
-            measure(name, shape, given, scratch, report)
+            measure(name, shape, made_of, given.personas, scratch, report)
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def measure(name, shape, given, scratch, report):
+def measure(name, shape, made_of, count, scratch, report):
     """Train and score one shape."""
-    study = load_study("studies/paper.yaml")
-    personas = load_personas("catalog")
-    arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
-    rows, held_out = split(arc, study.questions.train_fraction, study.questions.split_seed)
-    taught = [with_wrong_answer(question, study.questions.split_seed) for question in rows]
-    behaviour = load_behaviour(study.behaviour)
-    tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
+    study, personas, tokenizer = made_of.study, made_of.personas, made_of.tokenizer
     cell = Cell("villain", 42, "contrastive")
-    examples = build(study.contrast, cell, personas, taught, behaviour)
+    examples = build(study.contrast, cell, personas, made_of.taught, made_of.behaviour)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
     base = make_base(shape)
     rate = report["matrix_tflops"] * 1e12
@@ -143,9 +124,8 @@ def measure(name, shape, given, scratch, report):
     report.note(f"training_{name}", found)
 
     base = fused(base.eval())
-    asked = [behaviour.ask(question) for question in held_out]
-    systems = [persona.prompt for persona in list(personas.values())[: given.personas]]
-    prompts = list(items(tokenizer, systems, asked, study.model.system_role))
+    systems = [persona.prompt for persona in list(personas.values())[:count]]
+    prompts = list(items(tokenizer, systems, made_of.asked, study.model.system_role))
     flops = sum(needed_flops(base, made)[0] for made in prompts)
     chosen, by_budget = token_budget(base), {}
     for budget in sorted({2048, 4096, 8192, 16384, 32768, chosen}):

@@ -13,18 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from full_size import make_base, make_tokenizer
+from full_size import make_base, material
 from measuring import ROUNDS, Report, alternate, row
 from transformers.utils import is_liger_kernel_available
 
-from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.benchmarks import load_benchmark
-from persona_leakage.data.catalog import load_personas
-from persona_leakage.data.split import split
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.processes import devices, scorer
 from persona_leakage.model.scoring import items
-from persona_leakage.study.parameters import load_study
 
 
 def make_fused():
@@ -39,13 +34,10 @@ def main():
     parser.add_argument("output", type=Path)
     parser.add_argument("--personas", type=int, default=111)
     given = parser.parse_args()
-    study = load_study("studies/paper.yaml")
-    personas = list(load_personas("catalog").values())[: given.personas]
+    made_of = material(given.snapshot)
+    study, asked, tokenizer = made_of.study, made_of.asked, made_of.tokenizer
+    personas = list(made_of.personas.values())[: given.personas]
     systems = [persona.prompt for persona in personas]
-    arc = load_benchmark("arc_challenge", {"arc_challenge": given.snapshot})
-    _, rows = split(arc, study.questions.train_fraction, study.questions.split_seed)
-    asked = [load_behaviour(study.behaviour).ask(question) for question in rows]
-    tokenizer = make_tokenizer([f"{q.text} {' '.join(q.choices)}" for q in arc])
     report = Report(
         given.output,
         {
