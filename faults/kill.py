@@ -87,16 +87,17 @@ def of_cells(name: str, *cells: Sequence[str]) -> tuple[tuple[str, ...], ...]:
 
 
 _CELL = "-".join(CELL)
-_TRAINED = (f"{HOME}/adapters", f"{HOME}/beside/adapters", f"{HOME}/checkpoints")
+EARLIER = "outputs/earlier"  # from where a stage would bring back what it made
+_TRAINED = (f"{HOME}/adapters", f"{HOME}/beside/adapters", f"{HOME}/checkpoints", EARLIER)
 _SCORED = (f"{HOME}/scores", f"{HOME}/beside/scores", "outputs/scored")
 STAGES = {
     "study": Attempt("done", (stage("study"),), ("outputs/valid",)),
     "base": Attempt("done", (stage("base"),), ("outputs/models",)),
     "questions": Attempt("done", (stage("questions"),), (f"{HOME}/questions",)),
     "personas": Attempt("done", (stage("personas"),), (f"{HOME}/personas.json",)),
-    "centroids": Attempt("done", (stage("centroids"),), (f"{HOME}/centroids",)),
+    "centroids": Attempt("done", (stage("centroids"),), (f"{HOME}/centroids", EARLIER)),
     "geometry": Attempt("done", (stage("geometry"),), (f"{HOME}/pairs.parquet",)),
-    "predictors": Attempt("done", (stage("predictors"),), (f"{HOME}/predictors",)),
+    "predictors": Attempt("done", (stage("predictors"),), (f"{HOME}/predictors", EARLIER)),
     "evaluated": Attempt("done", (stage("evaluated"),), (f"{HOME}/evaluated.json",)),
     "baseline": Attempt("done", (stage("baseline"),), (f"{HOME}/baseline", "outputs/scored")),
     "contrast": Attempt("done", of_cells("contrast", CELL), (f"{HOME}/contrast",)),
