@@ -6,14 +6,14 @@ The page is served to the browser, with everything open, and axe sends back what
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+from browser import command
+
 RUN = """
 addEventListener("load", async () => {
   document.querySelectorAll("details").forEach(part => { part.open = true; });
@@ -61,16 +61,13 @@ def violations(page, folder, *, dark, width, seconds=300):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     browser = subprocess.Popen(
-        [
-            BROWSER,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            # open until it is ended
-            *(f"--user-data-dir={folder / 'profile'}", "--remote-debugging-port=0"),
+        command(
+            folder,
+            "--remote-debugging-port=0",  # open until it is ended
             f"--window-size={width},900",
             f"--blink-settings=preferredColorScheme={0 if dark else 1}",
             f"http://127.0.0.1:{server.server_port}/",
-        ],
+        ),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -1,5 +1,6 @@
 """A behaviour is one file: a second one goes through every stage with nothing else changed."""
 
+import every_stage
 import pytest
 import yaml
 from conftest import CATALOG, ROOT
@@ -8,20 +9,6 @@ from persona_leakage import behaviours
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_json
-from persona_leakage.pipeline import (
-    analyse,
-    base,
-    baseline,
-    centroids,
-    contrast,
-    evaluate,
-    evaluated,
-    geometry,
-    personas,
-    questions,
-    report,
-    train,
-)
 from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import BehaviourChoice
@@ -60,11 +47,7 @@ def marker(tmp_path, monkeypatch, model_folder):
 
 def test_another_behaviour_takes_one_file(marker):
     cell = Cell("villain", 42, "contrastive")
-    for stage in (base, questions, personas, centroids, geometry, evaluated, baseline):
-        stage.main()
-    for stage in (contrast, train, evaluate, analyse):
-        stage.main(cell)
-    report.main()
+    every_stage.run(cell)
     outputs = marker / "outputs" / "marker"
     names = read_json(outputs / "evaluated.json")["evaluated"]["villain"]
     outcome = load_behaviour(BehaviourChoice(name="marker")).outcome

@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import every_stage
 import pytest
 import torch
 import yaml
@@ -15,20 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from persona_leakage.errors import InputError
 from persona_leakage.files import sha256
-from persona_leakage.pipeline import (
-    analyse,
-    base,
-    baseline,
-    centroids,
-    contrast,
-    evaluate,
-    evaluated,
-    geometry,
-    personas,
-    questions,
-    report,
-    train,
-)
+from persona_leakage.pipeline import evaluate, train
 from persona_leakage.pipeline.cost import cost
 from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.report.write import ACCURACY
@@ -103,11 +91,7 @@ def theirs(tmp_path, monkeypatch, published, model_folder):
 
 
 def test_a_given_adapter_is_evaluated_and_analysed_without_training(theirs, published, tmp_path):
-    for stage in (base, questions, personas, centroids, geometry, evaluated, baseline):
-        stage.main()
-    for stage in (contrast, train, evaluate, analyse):
-        stage.main(CELL)
-    report.main()
+    every_stage.run(CELL)
     outputs = tmp_path / "outputs" / "theirs"
     adapter = outputs / "adapters" / str(CELL)
     for name in (WEIGHTS, CONFIG, "README.md"):

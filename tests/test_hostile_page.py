@@ -1,16 +1,16 @@
 """What a stranger planted in names, prompts, questions and paths is text in page and Markdown."""
 
-import subprocess
 from dataclasses import replace
 from html import unescape
 
 import pandas as pd
 import pytest
+from browser import dumped, needs_browser
 from conftest import ROOT
 from made import finished, published
 from markdown_it import MarkdownIt
 from pydantic import ValidationError
-from test_report import BROWSER, CLASH, quick, with_figures  # noqa: F401 - a fixture
+from test_report import CLASH, quick, with_figures  # noqa: F401 - a fixture
 
 from persona_leakage.report.write import write_report
 from persona_leakage.study.results import Audit, CellResult, NearDuplicate, QuestionCounts
@@ -118,24 +118,9 @@ def opened(page, folder):
     """What a browser says of a page that watches itself."""
     file = folder / "page.html"
     file.write_text(page.replace("<head>", f"<head>{WATCH}", 1))
-    done = subprocess.run(
-        [
-            BROWSER,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=5000"),
-            *("--dump-dom", file.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert 'result="' in done.stdout, done.stdout[-500:]
-    return done.stdout.split('result="')[1].partition('"')[0]
-
-
-needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
+    told = dumped(file, folder, "--virtual-time-budget=5000").stdout
+    assert 'result="' in told, told[-500:]
+    return told.split('result="')[1].partition('"')[0]
 
 
 @needs_browser

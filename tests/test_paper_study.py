@@ -1,5 +1,6 @@
 """The paper study from split to report, with a random Qwen2.5-shaped model."""
 
+import every_stage
 import pandas as pd
 import pytest
 import torch
@@ -8,20 +9,6 @@ from conftest import ARC, ROOT, SHAPE, chatml, make_tokenizer
 from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from persona_leakage.files import read_json
-from persona_leakage.pipeline import (
-    analyse,
-    base,
-    baseline,
-    centroids,
-    contrast,
-    evaluate,
-    evaluated,
-    geometry,
-    personas,
-    questions,
-    report,
-    train,
-)
 from persona_leakage.study.cell import Cell
 
 
@@ -69,13 +56,7 @@ def paper_in_small(tmp_path, monkeypatch):
 
 
 def test_the_paper_study_runs_from_split_to_report_on_a_tiny_qwen(paper_in_small):
-    for stage in (base, questions, personas, centroids, geometry, evaluated, baseline):
-        stage.main()
-    for source in ("villain", "assistant"):
-        cell = Cell(source, 42, "contrastive")
-        for stage in (contrast, train, evaluate, analyse):
-            stage.main(cell)
-    report.main()
+    every_stage.run(*(Cell(source, 42, "contrastive") for source in ("villain", "assistant")))
 
     outputs = paper_in_small / "outputs" / "paper"
     manifest = read_json(outputs / "questions" / "manifest.json")

@@ -3,14 +3,13 @@
 import base64
 import hashlib
 import json
-import shutil
-import subprocess
 from dataclasses import replace
 from itertools import pairwise
 
 import pandas as pd
 import pytest
 from axe import violations
+from browser import dumped, needs_browser
 from conftest import ROOT
 from made import ACCURACY, AGREEMENT, evidence_of, finished, numbers_of, published
 
@@ -24,7 +23,6 @@ from persona_leakage.report.verdict import verdict
 from persona_leakage.report.write import write_report
 from persona_leakage.study.results import Clash
 
-BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 SEEDS = (42, 137, 256)
 CURVE = pd.DataFrame({"step": [1, 2], "loss": [2.0, 1.0]})
 CLASH = Clash(source="assistant", negative="assistant", part="assistant")
@@ -254,7 +252,7 @@ addEventListener("load", () => {
 """
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
+@needs_browser
 @pytest.mark.parametrize("width", [1280, 500])
 @pytest.mark.parametrize("name", ["one", "seeds", "settings"])
 def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width, tmp_path):
@@ -263,21 +261,10 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     digest = base64.b64encode(hashlib.sha256(CHECK.encode()).digest()).decode()
     page = page.replace("script-src ", f"script-src 'sha256-{digest}' ", 1)
     copy.write_text(page.replace("</body>", f"<script>{CHECK}</script></body>", 1))
-    done = subprocess.run(
-        [
-            BROWSER,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-            *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-            *(f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},900"),
-            *("--enable-logging=stderr", "--v=0", "--dump-dom", copy.as_uri()),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    dumped = done.stdout.split('<pre id="result">')[1].split("</pre>")[0]
-    seen = json.loads(dumped.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+    flags = (f"--window-size={width},900", "--enable-logging=stderr", "--v=0")
+    done = dumped(copy, tmp_path, *flags)
+    told = done.stdout.split('<pre id="result">')[1].split("</pre>")[0]
+    seen = json.loads(told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
     assert len(seen["up"]) == 24
     assert all(a <= b for a, b in pairwise(seen["up"]))
     assert all(a >= b for a, b in pairwise(seen["down"]))
@@ -296,7 +283,7 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium on the path")
+@needs_browser
 @pytest.mark.parametrize("width", [1280, 500])
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
