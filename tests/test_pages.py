@@ -64,7 +64,7 @@ def pages(tmp_path_factory):
             ids[cell.source] = run.run_id
     write_json(
         paths.report(study) / "summary.json",
-        {"verdict": {"answer": "supported", "confidence": "low", "paragraph": "It leaks."}},
+        {"verdict": {"answer": "supported", "confidence": "low", "in_words": "It leaks."}},
     )
     write_json(paths.report(study) / "metrics.json", {"broke": 3})
     write_text(paths.report(study) / "report.html", "<p>It leaks.</p>")

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import json
+import re
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,7 +18,7 @@ from persona_leakage.analysis.estimate import Estimate
 from persona_leakage.errors import InputError
 from persona_leakage.report import figures, tables, words_geometry_figure
 from persona_leakage.report.page import markdown_code, markdown_text
-from persona_leakage.report.prose import paragraph
+from persona_leakage.report.prose import answer, how_sure
 from persona_leakage.report.tables import beside_published, headline_table, study_tables
 from persona_leakage.report.verdict import verdict
 from persona_leakage.report.write import write_report
@@ -99,7 +100,7 @@ def test_cells_of_other_parameters_are_never_averaged_as_seeds(tables_of):
     ]
     assert [each.evidence.seeds for each in computed.verdict.findings] == [1, 2]
     assert computed.verdict.confidence == "low"
-    said = paragraph(computed.verdict, computed.broken_by_group, ACCURACY)
+    said = answer(computed.verdict, computed.broken_by_group, ACCURACY)
     assert "villain (made#bbbbbbbb)" in said
 
 
@@ -269,7 +270,7 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     assert all(a <= b for a, b in pairwise(seen["up"]))
     assert all(a >= b for a, b in pairwise(seen["down"]))
     assert seen["found"] == ["negative"]
-    assert seen["verdict"].startswith("Never-trained personas that changed")
+    assert " of 80 never-trained personas changed, as taught" in seen["verdict"]
     assert "leakage follows the cosine gradient" in seen["verdict"]
     cells = {"one": 1, "seeds": 2, "settings": 3}[name]
     assert seen["points"] == [22, *[24] * cells]  # the first without negative and condition
@@ -347,11 +348,28 @@ def test_what_is_not_concluded_is_said_on_the_first_screen_with_what_would_settl
 ):
     conclusion = verdict([numbers_of(evidence_of(**fields))], ACCURACY)
     assert conclusion.answer in ("inconclusive", "open")
-    said = paragraph(conclusion, {}, ACCURACY)
+    said = how_sure(conclusion, ACCURACY)
     assert f"What would settle it: {remedy}" in said
     assert "paraphrases" in said or conclusion.answer == "open"
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [{}],
+        [{}, {"source": "comedian"}],
+        [{}, {"source": "comedian", "source_change": Estimate(-3.0, -5.0, -1.0)}],
+        [{"source_change": Estimate(-3.0, -5.0, -1.0)}],
+        [{"rho": Estimate(-0.2, -0.5, 0.1)}],
+    ],
+)
+def test_the_answer_is_two_sentences(fields):
+    conclusion = verdict([numbers_of(evidence_of(**each)) for each in fields], ACCURACY)
+    said = answer(conclusion, {}, ACCURACY)
+    assert len(re.findall(r"\.(?: |$)", said)) == 2
+    assert said.endswith(".")
+
+
 def test_a_conclusion_asks_for_nothing_more():
-    said = paragraph(verdict([numbers_of(evidence_of())], ACCURACY), {}, ACCURACY)
+    said = how_sure(verdict([numbers_of(evidence_of())], ACCURACY), ACCURACY)
     assert "settle" not in said

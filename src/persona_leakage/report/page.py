@@ -25,7 +25,7 @@ from persona_leakage.files import Record
 from persona_leakage.report import verdict as rules
 from persona_leakage.report.foresight_tables import COUNTED, READING
 from persona_leakage.report.label_mass import readable_mass
-from persona_leakage.report.prose import findings_table, paragraph, reasons
+from persona_leakage.report.prose import answer, findings_table, how_sure, reasons
 from persona_leakage.report.tables import StudyTables
 from persona_leakage.report.words import change_of, level_unit, spaced
 from persona_leakage.report.words_geometry_tables import words_geometry_tables
@@ -111,7 +111,8 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "outcome": tables.outcome,
         "unit": tables.outcome.unit,
         "level": level_unit(tables.outcome),
-        "paragraph": paragraph(tables.verdict, tables.broken_by_group, tables.outcome),
+        "answer": answer(tables.verdict, tables.broken_by_group, tables.outcome),
+        "how_sure": how_sure(tables.verdict, tables.outcome),
         "findings": findings_table(tables.verdict, tables.broken_by_group, tables.outcome),
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,

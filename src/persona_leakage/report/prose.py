@@ -25,8 +25,8 @@ COURSE = {
 }
 
 
-def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outcome: Outcome) -> str:
-    """Answer the question in a few sentences: what leaked, whether nearness orders it, along what.
+def answer(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outcome: Outcome) -> str:
+    """Answer the question in two sentences: who changed, and whether nearness or words order it.
 
     Parameters
     ----------
@@ -40,38 +40,79 @@ def paragraph(conclusion: Verdict, broken: Mapping[str, Sequence[Record]], outco
     """
     if not conclusion.findings:
         return "No contrastive cell without a clash is finished: there is nothing to conclude yet."
-    judged = [each for each in conclusion.findings if each.installed == "yes"]
-    others = [each for each in conclusion.findings if each.installed != "yes"]
-    sentences = [_leaked(judged, broken, outcome)] if judged else []
-    if others:
-        changes = _listed(
-            [f"{name(each)} ({each.evidence.source_change.value:+.1f})" for each in others]
-        )
+    judged = _judged(conclusion)
+    first = _changed(judged, broken, outcome) if judged else _not_taken_up(conclusion, outcome)
+    return f"{first} {'; '.join([_course(conclusion, judged), *_along(judged)])}."
+
+
+def how_sure(conclusion: Verdict, outcome: Outcome) -> str:
+    """Say how sure the answer is, what it leaves open, and what would settle that.
+
+    Parameters
+    ----------
+    conclusion : Verdict
+        Of the rules.
+    outcome : Outcome
+        For its name, unit and direction.
+
+    Returns
+    -------
+    str
+        Empty where the answer has said it all.
+    """
+    judged = _judged(conclusion)
+    sentences = []
+    if judged and len(judged) < len(conclusion.findings):
+        sentences.append(_not_taken_up(conclusion, outcome))
+    if conclusion.answer == "inconclusive":
         sentences.append(
-            f"What was taught was not, or not surely, taken up by {changes}; numbers are changes "
-            f"in {outcome.name}, {outcome.unit}."
+            "Whether there is a gradient cannot be told where the interval of rho holds both a "
+            "gradient and none, or chance would give as much."
         )
-    sentences.append(_answer(conclusion, judged))
     if len(judged) == 1:  # of several the table says it
         sentences += [*_parts(judged[0]), *_log_odds(judged[0])]
     else:
         sentences += _within(judged, outcome)
-    return " ".join([*sentences, *_along(judged), *_settled(conclusion)])
+    return " ".join([*sentences, *_settled(conclusion)])
 
 
-def _leaked(
+def _judged(conclusion: Verdict) -> list[Finding]:
+    return [each for each in conclusion.findings if each.installed == "yes"]
+
+
+def _changed(
     judged: Sequence[Finding], broken: Mapping[str, Sequence[Record]], outcome: Outcome
 ) -> str:
-    """Say how far the damage of each source went."""
-    told = []
-    for each in judged:
-        rows, seen = broken.get(each.group, ()), each.evidence
-        kin = f", {sum(row['family'] for row in rows)} of them written around it" if rows else ""
-        change = f"{seen.source_change.value:+.1f} {outcome.unit}"
-        told.append(
-            f"{len(rows)} of {seen.family + seen.outside} with the {name(each)} ({change}){kin}"
-        )
-    return f"Never-trained personas that changed as taught beyond chance: {'; '.join(told)}."
+    """Say how far the change of each source went."""
+    rows = {each.group: broken.get(each.group, ()) for each in judged}
+    told = [
+        f"{len(rows[each.group])} of {each.evidence.family + each.evidence.outside}"
+        f"{' never-trained personas changed, as taught and beyond chance,' * (each is judged[0])} "
+        f"with the {name(each)} ({each.evidence.source_change.value:+.1f} {outcome.unit})"
+        for each in judged
+    ]
+    everybody = [row for each in rows.values() for row in each]
+    if not everybody:
+        return f"{_listed(told)}."
+    kin = sum(row["family"] for row in everybody)
+    whose = "their source" if len(judged) > 1 else "it"
+    verb = "is" if kin == 1 else "are"
+    return f"{_listed(told)}; {kin} of these {len(everybody)} {verb} written around {whose}."
+
+
+def _not_taken_up(conclusion: Verdict, outcome: Outcome) -> str:
+    """Name the sources that did not learn what they were taught."""
+    changes = _listed(
+        [
+            f"{name(each)} ({each.evidence.source_change.value:+.1f})"
+            for each in conclusion.findings
+            if each.installed != "yes"
+        ]
+    )
+    return (
+        f"What was taught was not, or not surely, taken up by {changes}; numbers are changes in "
+        f"{outcome.name}, {outcome.unit}."
+    )
 
 
 def _parts(each: Finding) -> list[str]:
@@ -112,7 +153,9 @@ def _log_odds(each: Finding) -> list[str]:
     ]
 
 
-def _answer(conclusion: Verdict, judged: Sequence[Finding]) -> str:
+def _course(conclusion: Verdict, judged: Sequence[Finding]) -> str:
+    """Say whether nearness orders the change: a sentence that may go on."""
+
     def named(*courses: str) -> str:
         return _listed([name(each) for each in judged if each.course in courses])
 
@@ -120,35 +163,32 @@ def _answer(conclusion: Verdict, judged: Sequence[Finding]) -> str:
     if conclusion.answer == "open":
         return (
             "Whether leakage follows the cosine gradient is open: no source took up, beyond doubt, "
-            "what it was taught."
+            "what it was taught"
         )
     if conclusion.answer == "supported":
         return (
             f"That leakage follows the cosine gradient is supported {sure}: the nearer a "
             "never-trained persona is to its source in the base model, the more it changes with it "
-            f"({named('gradient')})."
+            f"({named('gradient')})"
         )
     if conclusion.answer == "partly supported":
         rest = named("step", "no gradient", "opposite", "cannot tell")
         return (
             f"That leakage follows the cosine gradient is partly supported {sure}: it does for "
-            f"{named('gradient')}, and does not, or cannot be told, for {rest}."
+            f"{named('gradient')}, and does not, or cannot be told, for {rest}"
         )
     if conclusion.answer == "a step":
         return (
             f"Leakage ends at a step of cosine, without a gradient {sure}: what lies closest to "
             "its source changes with it, and nearness beyond that does not matter "
-            f"({named('step')})."
+            f"({named('step')})"
         )
     if conclusion.answer == "not supported":
         return (
             f"That leakage follows the cosine gradient is not supported {sure}: for "
-            f"{named('no gradient', 'opposite')}, nearer personas change no more than far ones."
+            f"{named('no gradient', 'opposite')}, nearer personas change no more than far ones"
         )
-    return (
-        f"Whether it follows the cosine gradient over all personas cannot be told {sure}: the "
-        "intervals hold both a gradient and none, or chance would give as much."
-    )
+    return f"Whether leakage follows the cosine gradient over all personas cannot be told {sure}"
 
 
 def _along(judged: Sequence[Finding]) -> list[str]:
@@ -164,7 +204,7 @@ def _along(judged: Sequence[Finding]) -> list[str]:
         "cannot tell": "along words or geometry, which cannot be told apart,",
     }
     text = "; ".join(f"{words[along]} for {_listed(names)}" for along, names in told.items())
-    return [f"Damage goes {text}."]
+    return [f"the change goes {text}"]
 
 
 def findings_table(
@@ -177,7 +217,7 @@ def findings_table(
     conclusion : Verdict
         Of the rules.
     broken : mapping of sequence of dict
-        As for ``paragraph``.
+        As for ``answer``.
     outcome : Outcome
         For units.
     """

@@ -16,7 +16,7 @@ from persona_leakage.report.foresight_tables import Foreseen
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
 from persona_leakage.report.page import Pictures, render
-from persona_leakage.report.prose import findings_table, paragraph, reasons
+from persona_leakage.report.prose import answer, findings_table, how_sure, reasons
 from persona_leakage.report.published import Published, analyse
 from persona_leakage.report.summary import SourceChange
 from persona_leakage.report.tables import StudyTables, study_tables
@@ -156,7 +156,8 @@ def summary(tables: StudyTables) -> Record:
     return {
         "verdict": {
             **asdict(tables.verdict),
-            "paragraph": paragraph(tables.verdict, tables.broken_by_group, outcome),
+            "in_words": answer(tables.verdict, tables.broken_by_group, outcome),
+            "how_sure": how_sure(tables.verdict, outcome),
             "findings_table": findings_table(
                 tables.verdict, tables.broken_by_group, outcome
             ).model_dump()["rows"],
