@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +147,11 @@ class Campaign:
 
     def __init__(self, scratch: Path):
         self.scratch = scratch
-        self.project = checkout(scratch / "project", make_model(scratch / "model"))
+        model = scratch / "model"
+        maker = get_context("fork").Process(target=make_model, args=(model,))
+        maker.start()  # not here: a process that has computed with torch cannot be forked
+        maker.join()
+        self.project = checkout(scratch / "project", model)
         other = yaml.safe_load((self.project / "params.yaml").read_text()) | {"study": "other"}
         (self.project / "studies" / "other.yaml").write_text(yaml.safe_dump(other))
         self.environment = environment() | {warm.STEPS: str(scratch / "steps")}
@@ -393,7 +398,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=6, help="moments of each before the next")
     parser.add_argument("--only", nargs="*", default=[*STAGES, *COMMANDS])
     parser.add_argument("--seconds", type=float, default=7200, help="no round begins later")
-    parser.add_argument("--scratch", type=Path, help="a folder in memory is best")
+    parser.add_argument("--scratch", type=Path, help="made; a folder in memory is best")
     parser.add_argument("--anew", action="store_true", help="forget what was counted of these")
     parser.add_argument("--dry", action="store_true", help="write no document")
     given = parser.parse_args()
@@ -408,6 +413,8 @@ def main() -> None:
     if not content["counts"]:
         content["seconds"] = 0
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    if given.scratch:
+        given.scratch.mkdir(parents=True, exist_ok=True)
     warm.import_all()
     with tempfile.TemporaryDirectory(dir=given.scratch or memory) as scratch:
         campaign = Campaign(Path(scratch))
