@@ -533,9 +533,15 @@ def write_cell(
     write_parquet(folder / "pairs.parquet", pairs)
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
-    # a missing value is written as nothing: "null" and "nan" are names like others
-    return pd.read_csv(file, keep_default_na=False, na_values=[""])
+def _read_csv(file: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
+    # a missing value is written as nothing: "null" and "nan" are names like others; a text is one
+    # where it looks like a number, too, and where no row has any
+    kinds = dict.fromkeys(texts, str)
+    return pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=kinds)
+
+
+def _read_personas(file: Path) -> pd.DataFrame:
+    return _read_csv(file, ("persona", "category", "relation", "prompt", "role"))
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
@@ -588,7 +594,7 @@ def read_cell(folder: Path) -> FinishedCell | None:
         key = ".".join(str(part) for part in fault["loc"])
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
-        "personas.csv": (_read_csv, persona_schema(result.outcome)),
+        "personas.csv": (_read_personas, persona_schema(result.outcome)),
         "curve.csv": (_read_curve, CURVE),
         "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
         "pairs.parquet": (_read_parquet, PAIRS),
