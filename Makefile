@@ -34,10 +34,8 @@ kept: setup ## STUDY=qwen: the report of a study from the scores in kept/, no GP
 results: setup ## docs/results.md: the original's claims beside ours
 	$(RUN) python -m persona_leakage.pipeline.results qwen qwen_everyday
 
-# a study that is kept has been measured (make kept), its own machine is not asked again
 predict: setup ## SOURCE=name or "prompt" TEXT="prompt": who will be damaged, before any training
-	test -d kept/$$(awk '/^study:/ {print $$2}' params.yaml)/predictors || $(RUN) dvc repro predictors centroids
-	$(RUN) python -m persona_leakage.pipeline.predict --source "$$SOURCE" $(if $(TEXT),--text "$$TEXT")
+	$(RUN) python -m persona_leakage.pipeline.launch predict "$$SOURCE" "$$TEXT"
 
 example: setup ## the examples in Python, on what is in the repository
 	for file in examples/*.py; do $(RUN) python $$file || exit; done

@@ -23,6 +23,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ CHANGES = (
     *("data", "dvc.lock", ".dvc/cache", ".dvc/tmp"),
 )
 PERSONAS = ("*/baseline/*.parquet", "*/scores/*/*.parquet")  # below outputs
+COPIES = ("restore",)  # puts scores back, over what is there: computes none
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,11 @@ class Campaign:
 
     def __init__(self, scratch: Path):
         self.scratch = scratch
-        self.project = checkout(scratch / "project", make_model(scratch / "model"))
+        model = scratch / "model"
+        maker = get_context("fork").Process(target=make_model, args=(model,))
+        maker.start()  # not here: a process that has computed with torch cannot be forked
+        maker.join()
+        self.project = checkout(scratch / "project", model)
         other = yaml.safe_load((self.project / "params.yaml").read_text()) | {"study": "other"}
         (self.project / "studies" / "other.yaml").write_text(yaml.safe_dump(other))
         self.environment = environment() | {warm.STEPS: str(scratch / "steps")}
@@ -288,7 +294,7 @@ class Campaign:
                 found[f"{cell}: status"] = status[0]
                 metrics = "SELECT key, value FROM latest_metrics WHERE run_uuid = ?"
                 for key, value in store.execute(metrics, [run]):
-                    if not key.startswith("profile/"):
+                    if not key.startswith("profile/") and key != "minutes":
                         found[f"{cell}: {key}"] = repr(value)
                 points = "SELECT count(*) FROM metrics WHERE run_uuid = ? AND key = 'train/loss'"
                 found[f"{cell}: points"] = str(store.execute(points, [run]).fetchone()[0])
@@ -329,8 +335,9 @@ class Campaign:
         draw = random.Random(f"{name} {moment}")  # noqa: S311 (a moment, no secret)
         number = SIGNALS[moment % 3]
         self.prepare(attempt)
+        moment_of_kill = time.monotonic() + draw.uniform(0, self.seconds[name])
         processes = self.begin(attempt)
-        time.sleep(draw.uniform(0, self.seconds[name]))
+        time.sleep(max(0, moment_of_kill - time.monotonic()))
         # of several workers one or all are killed
         hit = processes if draw.random() < 0.5 else [draw.choice(processes)]
         late = [os.waitid(os.P_PID, each, os.WEXITED | os.WNOHANG | os.WNOWAIT) for each in hit]
@@ -358,6 +365,7 @@ class Campaign:
                 counts["lost" if path not in found else "different"] += 1
                 faults.append(f"{path}: {expected.get(path)} {found.get(path)}"[:200])
         again = [file for file, when in before.items() if self._when(file) != when]
+        again = again if name not in COPIES else []
         # at most the step that was being done is done twice, by each worker that was killed
         repeated = len((self.scratch / "steps").read_text()) - self.steps[name] - len(hit)
         counts["done twice"] += len(again) + max(0, repeated)
@@ -393,7 +401,7 @@ def main() -> None:
     parser.add_argument("--round", type=int, default=6, help="moments of each before the next")
     parser.add_argument("--only", nargs="*", default=[*STAGES, *COMMANDS])
     parser.add_argument("--seconds", type=float, default=7200, help="no round begins later")
-    parser.add_argument("--scratch", type=Path, help="a folder in memory is best")
+    parser.add_argument("--scratch", type=Path, help="made; a folder in memory is best")
     parser.add_argument("--anew", action="store_true", help="forget what was counted of these")
     parser.add_argument("--dry", action="store_true", help="write no document")
     given = parser.parse_args()
@@ -408,6 +416,8 @@ def main() -> None:
     if not content["counts"]:
         content["seconds"] = 0
     memory = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
+    if given.scratch:
+        given.scratch.mkdir(parents=True, exist_ok=True)
     warm.import_all()
     with tempfile.TemporaryDirectory(dir=given.scratch or memory) as scratch:
         campaign = Campaign(Path(scratch))

@@ -88,4 +88,18 @@ def _load(content: dict[str, Any]) -> str:
     return _table(["what", "processor's seconds", "peak MiB", "size, growth"], rows)
 
 
-TABLES = {"kill": _kills, "inputs": _inputs, "same": _same, "load": _load, "pythons": _same}
+def _audit(content: dict[str, Any]) -> str:
+    columns = ["packages in the lock", "advisories", "newest of", "naming a package", "that hold"]
+    row = [content[key] for key in ("packages", "advisories", "newest", "named")]
+    told = "".join(f"\n- {each}" for each in content["found"])
+    return _table(columns, [[*row, len(content["found"])]]) + (f"\n{told}" if told else "")
+
+
+TABLES = {
+    "kill": _kills,
+    "inputs": _inputs,
+    "same": _same,
+    "load": _load,
+    "pythons": _same,
+    "audit": _audit,
+}

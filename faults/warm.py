@@ -43,15 +43,15 @@ STEPS = "FAULTS_STEPS"  # names the file that gets a byte for each step of a tra
 
 
 def import_all() -> None:
-    """Import what the commands need, in one thread.
+    """Import what the commands need; torch makes no pool of threads, which no fork could use.
 
     A training checkpoints behind every step; figures are files without a drawing, which would be
     most of the time of the stages that write them.
     """
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when torch is imported
     import dvc.cli  # noqa: F401
     import mlflow.cli
     import mlflow.sklearn  # noqa: F401
-    import torch
     from matplotlib.figure import Figure
     from peft import PeftModel
 
@@ -59,7 +59,6 @@ def import_all() -> None:
     from persona_leakage.report import figures
     from persona_leakage.training import trainer
 
-    torch.set_num_threads(1)
     Figure.savefig = lambda self, path, **_: Path(path).write_bytes(b"a figure" * 4096)
     figures.label_points = lambda *_: []
     PeftModel.create_or_update_model_card = lambda *_: None  # at each checkpoint

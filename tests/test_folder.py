@@ -57,6 +57,16 @@ def test_a_cell_is_read_as_it_was_written(outcome, tmp_path):
         assert there == (pytest.approx(here, rel=1e-6) if name in ("raw", "centred") else here)
 
 
+def test_texts_are_read_as_texts_where_none_is_there_and_where_they_look_like_numbers(tmp_path):
+    cell = finished()
+    personas = cell.personas.assign(relation=None, prompt="007", category="1e3")
+    write_cell(tmp_path, cell.result, personas, *tables_of(cell))
+    back = read_cell(tmp_path).personas
+    assert back["relation"].isna().all()
+    assert set(back["prompt"]) == {"007"}
+    assert set(back["category"]) == {"1e3"}
+
+
 def test_not_a_number_is_null_in_the_file_and_not_a_number_again(written):
     content = json.loads((written / "result.json").read_text())
     assert content["headline"]["condition_delta"] is None

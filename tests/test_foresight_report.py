@@ -122,5 +122,6 @@ def test_the_table_of_sources_says_what_was_foreseen_and_from_what():
             "covered": [0.93],
         }
     )
-    title = sources_table(frame, "js", WHAT).title
-    assert WHAT in title and "js" in title
+    table = sources_table(frame, "js", WHAT, 0.8)
+    assert WHAT in table.title and "js" in table.title
+    assert "inside a 80 % interval" in table.note

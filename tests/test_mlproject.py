@@ -95,12 +95,24 @@ def test_whatever_a_value_holds_reaches_the_module_as_it_is(entry):
         ("study", ["laptop"], [("switch", "laptop"), ("repro",)]),
         ("sweep", [""], [("sweep", None)]),
         ("sweep", ["1e-4x3 5e-4x3"], [("sweep", ["1e-4x3", "5e-4x3"])]),
-        ("predict", ["spy", ""], [("repro", "predictors", "geometry"), ("predict", "spy", None)]),
+        ("predict", ["spy", ""], [("repro", "predictors", "centroids"), ("predict", "spy", None)]),
+        (
+            "predict",
+            ["spy", "You sing."],
+            [("repro", "predictors", "centroids"), ("predict", "spy", "You sing.")],
+        ),
     ],
 )
 def test_an_entry_point_calls_what_does_it(entry, values, calls, called):
     launch.main(entry, values)
     assert called == calls
+
+
+def test_a_study_that_is_kept_is_not_measured_again_to_predict(called, monkeypatch, tmp_path):
+    monkeypatch.setattr(launch.paths, "kept", lambda _: tmp_path)
+    (tmp_path / "predictors").mkdir()
+    launch.main("predict", ["spy", ""])
+    assert called == [("predict", "spy", None)]
 
 
 @pytest.mark.parametrize(("entry", "stages"), [("train", 2), ("evaluate", 1), ("analyse", 1)])

@@ -21,7 +21,6 @@ from persona_leakage.pipeline import scores
 from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.weights import checked_weights, note_weights, weights_of
-from persona_leakage.study.results import checked, scores_schema
 
 ACCURACY = Taught.outcome
 CPU = torch.device("cpu")
@@ -213,15 +212,12 @@ def test_a_score_that_is_not_finite_is_neither_written_nor_read(
         score_table("spy", everyday[:1], [], [np.float32([-1, value])], Taught(scoring="label"))
 
 
-@pytest.mark.parametrize("bad", [np.float32([-1, np.nan]), np.float32([-1, np.inf]), "none"])
-def test_the_schema_of_scores_takes_finite_numbers_alone(bad):
-    row = {"persona": "spy", "benchmark": "a", "outcome": 1.0, "label_mass": 0.5, "tokens": 3}
-    good = [np.float32([-1, -2]), np.float32([-1, -2, -3])]
-    frame = pd.DataFrame([row | {"question": f"a:{i}", "scores": s} for i, s in enumerate(good)])
-    checked(frame, scores_schema(ACCURACY), "scores")
-    frame["scores"] = [good[0], bad]
-    with pytest.raises(InputError, match="scores: column scores is .*finite numbers; "):
-        checked(frame, scores_schema(ACCURACY), "scores")
+def test_scores_that_are_no_numbers_are_damage(everyone, score, tmp_path):
+    score(everyone)
+    file = tmp_path / "scores" / "spy.parquet"
+    pd.read_parquet(file).assign(scores="none").to_parquet(file)
+    with pytest.raises(InputError, match=r"spy.parquet: damaged \(scores that are none\); "):
+        read_scores(tmp_path / "scores", ["spy"], ACCURACY)
 
 
 def test_weights_that_changed_since_they_were_noted_are_refused(model_folder, tmp_path):

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import sys
 import tomllib
 from importlib import metadata
 
@@ -11,6 +12,9 @@ from conftest import ROOT
 from persona_leakage.pipeline.tracking import cell_run
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
+
+sys.path.insert(0, str(ROOT / "faults"))
+from audit import concerns
 
 LOCK = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
 # strong copyleft, looked at one by one: the linters of a licence stop at the name
@@ -105,3 +109,24 @@ def test_a_secret_is_in_no_log_and_in_no_run(uri, study, tmp_path, monkeypatch, 
     for file in tmp_path.rglob("*"):
         if file.is_file():
             assert SECRET.encode() not in file.read_bytes(), file
+
+
+@pytest.mark.parametrize(
+    ("version", "held"), [("1.0", True), ("1.4", True), ("1.5", False), ("2.1", True), ("3", False)]
+)
+def test_an_advisory_concerns_the_versions_that_it_names_and_those_of_its_ranges(version, held):
+    advisory = {
+        "affected": [
+            {
+                "package": {"ecosystem": "PyPI", "name": "Some_Package"},
+                "ranges": [
+                    {"type": "GIT", "events": [{"introduced": "0"}]},
+                    {"type": "ECOSYSTEM", "events": [{"introduced": "0"}, {"fixed": "1.5"}]},
+                ],
+                "versions": ["2.1"],
+            }
+        ]
+    }
+    assert concerns(advisory, "some-package", version) == held
+    assert not concerns(advisory, "another", version)
+    assert not concerns(advisory | {"withdrawn": "2026-01-01T00:00:00Z"}, "some-package", version)

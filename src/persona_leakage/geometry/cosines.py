@@ -44,13 +44,18 @@ def cosine_matrix(vectors: npt.ArrayLike, kind: Kind) -> npt.NDArray[np.float64]
         layer 0 the last token is the same for all personas, and centring leaves rounding alone.
     """
     points = np.asarray(vectors, dtype=np.float64)
-    resolution = np.finfo(np.float32).eps * np.linalg.norm(points, axis=1).max()
+    resolution = _resolution(points)
     if kind == "centred":
         points = points - points.mean(axis=0)
     lengths = np.linalg.norm(points, axis=1, keepdims=True)
     lengths[lengths <= resolution] = np.nan
     unit = points / lengths
     return np.clip(unit @ unit.T, -1.0, 1.0)
+
+
+def _resolution(points: npt.NDArray[np.float64]) -> float:
+    """Length below which a centroid has no direction: what float32 cannot hold of the longest."""
+    return float(np.finfo(np.float32).eps * np.linalg.norm(points, axis=1).max())
 
 
 def toward(
@@ -74,7 +79,7 @@ def toward(
         ``cosine_matrix``.
     """
     points, one, middle = (np.asarray(each, np.float64) for each in (vectors, source, centre))
-    resolution = np.finfo(np.float32).eps * np.linalg.norm(points, axis=1).max()
+    resolution = _resolution(points)
 
     def cosines(origin: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         away, toward_it = points - origin, one - origin

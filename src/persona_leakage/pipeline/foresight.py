@@ -67,7 +67,9 @@ def main() -> None:
             )
             if left_out == "source":
                 each = foresight.by_source(rows, predictions, foresight.AHEAD)
-                more[f"{change}_sources"] = sources_table(each, foresight.AHEAD, what)
+                more[f"{change}_sources"] = sources_table(
+                    each, foresight.AHEAD, what, foresight.COVERAGE
+                )
             ahead = predictions[foresight.AHEAD]
             pictures[name] = draw(rows, ahead, bands(rows, ahead, left_out), what)
     with whole(paths.foresight(study)) as folder:

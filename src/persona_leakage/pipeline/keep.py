@@ -34,7 +34,6 @@ from persona_leakage.pipeline import (
 from persona_leakage.pipeline.score_files import read_scores, write_scores
 from persona_leakage.study.parameters import Study, load_study
 
-KEPT = Path("kept")
 STEP = 1 / 16  # nats: a mean margin over hundreds of questions is off by a thousandth
 BESIDE = ("manifest.json", "curve.csv")  # of a cell, beside its scores
 FORESEEN = ("manifest.json", "table.parquet")  # of the predictors, as far as they are judged
@@ -192,7 +191,7 @@ def main(back: bool) -> None:
         Whether to restore.
     """
     study = load_study()
-    folder = KEPT / study.study
+    folder = paths.kept(study)
     cells = restore(study, folder) if back else keep(study, folder)
     print(f"{folder}: {len(cells)} of {len(study.cells)} cells")
     if back:

@@ -75,7 +75,9 @@ def main(entry: str, values: Sequence[str]) -> None:
         study = load_study()
         print(f"the sweep: {paths.report(study).with_name(f'{study.study}_sweep').resolve()}")
     else:
-        repro("predictors", "geometry")
+        # a study that is kept has been measured: its own machine is not asked again
+        if not (paths.kept(load_study()) / "predictors").exists():
+            repro("predictors", "centroids")
         # what it needs of the model libraries takes seconds to import
         from persona_leakage.pipeline import predict
 

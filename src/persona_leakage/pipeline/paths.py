@@ -211,6 +211,17 @@ def set_aside(study: Study) -> None:
                 left.rename(partial)
 
 
+def kept(study: Study) -> Path:
+    """Folder in git with what only a GPU could compute again, where it is kept.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return Path("kept") / study.study
+
+
 def _of_cell(study: Study, cell: Cell, kind: str) -> Path:
     folder = Path("outputs") / study.study
     return (folder if cell in study.cells else folder / BESIDE) / kind / str(cell)

@@ -139,7 +139,7 @@ def methods_table(frame: pd.DataFrame, reference: str, left_out: str, what: str)
     )
 
 
-def sources_table(frame: pd.DataFrame, method: str, what: str) -> TitledTable:
+def sources_table(frame: pd.DataFrame, method: str, what: str, coverage: float) -> TitledTable:
     """Title how well one method foresees each source.
 
     Parameters
@@ -150,6 +150,8 @@ def sources_table(frame: pd.DataFrame, method: str, what: str) -> TitledTable:
         Its name.
     what : str
         As for ``methods_table``; the error is in its unit.
+    coverage : float
+        That the intervals aim at.
     """
     return titled(
         frame,
@@ -164,7 +166,8 @@ def sources_table(frame: pd.DataFrame, method: str, what: str) -> TitledTable:
         f"Source by source, left out: {what}, from {method}",
         "R2 far below 0 where a source changed hardly anyone: there is nothing to foresee, and any "
         "error is larger than that of the mean. The error is the root mean square. Within: of its "
-        "personas, inside a 90 % interval made from the errors of the other sources.",
+        f"personas, inside a {100 * coverage:.0f} % interval made from the errors of the other "
+        "sources.",
     )
 
 

@@ -26,6 +26,7 @@ from persona_leakage.report.label_mass import readable_mass
 from persona_leakage.report.matched_install import control_tables
 from persona_leakage.report.published import Published
 from persona_leakage.report.verdict import SourceNumbers, Verdict, verdict
+from persona_leakage.report.words import group_name
 from persona_leakage.study.cell import JUDGED
 from persona_leakage.study.outcome import Outcome
 from persona_leakage.study.results import FinishedCell, TitledTable
@@ -72,7 +73,7 @@ class Group:
     @property
     def name(self) -> str:
         """Its source, behind the label of its settings where there is one."""
-        return f"{self.study} {self.source}".strip()
+        return group_name(self.study, self.source)
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ class StudyTables:
         """The rows of ``broken`` by name of the group, of groups that have any."""
         rows: dict[str, list[Record]] = {}
         for row in self.broken.to_dict("records"):
-            name = f"{row['study']} {row['source']}".strip()
+            name = group_name(row["study"], row["source"])
             rows.setdefault(name, []).append({str(key): value for key, value in row.items()})
         return rows
 

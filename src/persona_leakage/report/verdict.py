@@ -11,6 +11,7 @@ from persona_leakage.analysis.evidence import Evidence
 from persona_leakage.analysis.margin import LOG_ODDS
 from persona_leakage.analysis.seeds import MixedModel
 from persona_leakage.analysis.words_or_geometry import WordsOrGeometry
+from persona_leakage.report.words import group_name
 from persona_leakage.study.outcome import Outcome
 
 Installed = Literal["yes", "unspecific", "no", "unclear"]
@@ -100,7 +101,7 @@ class Finding:
     @property
     def group(self) -> str:
         """Its source, behind the label of its setting where there is one."""
-        return f"{self.study} {self.evidence.source}".strip()
+        return group_name(self.study, self.evidence.source)
 
     @property
     def evidence(self) -> Evidence:

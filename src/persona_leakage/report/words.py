@@ -14,6 +14,19 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def group_name(study: str, source: str) -> str:
+    """Name a source behind the label of its settings, which may be empty.
+
+    Parameters
+    ----------
+    study : str
+        The label.
+    source : str
+        Its name.
+    """
+    return f"{study} {source}".strip()
+
+
 def level_unit(outcome: Outcome) -> str:
     """Name the unit of a level: percentage points are differences of percentages.
 

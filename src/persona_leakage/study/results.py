@@ -368,20 +368,14 @@ PAIRS = pa.DataFrameSchema(
 )
 
 
-def _finite(scores: "pd.Series[Any]") -> bool:
-    try:
-        return bool(np.isfinite(np.concatenate(list(scores)).astype(float)).all())
-    except (ValueError, TypeError):  # no lists of numbers at all
-        return False
-
-
 def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
     """Return what a table of scores must be, one row per persona and question.
 
     Parameters
     ----------
     outcome : Outcome
-        Whose bounds the column ``outcome`` keeps.
+        Whose bounds the column ``outcome`` keeps. That ``scores`` are finite is not asked here: who
+        writes them refuses others, with the question, and who reads them, with the file.
     """
     values = [pa.Check.in_range(outcome.low, outcome.high)]
     if outcome.binary:
@@ -392,7 +386,7 @@ def scores_schema(outcome: Outcome) -> pa.DataFrameSchema:
             "question": pa.Column(str),
             "benchmark": pa.Column(str),
             "outcome": pa.Column(float, values),
-            "scores": pa.Column(object, pa.Check(_finite, name="finite numbers")),
+            "scores": pa.Column(object),
             "label_mass": pa.Column(float, pa.Check.in_range(0, 1.0001), nullable=True),
             "tokens": pa.Column(int, pa.Check.ge(1), coerce=True),
             "answer": pa.Column(int, coerce=True, required=False),
@@ -533,9 +527,15 @@ def write_cell(
     write_parquet(folder / "pairs.parquet", pairs)
 
 
-def _read_csv(file: Path) -> pd.DataFrame:
-    # a missing value is written as nothing: "null" and "nan" are names like others
-    return pd.read_csv(file, keep_default_na=False, na_values=[""])
+def _read_csv(file: Path, texts: Sequence[str] = ()) -> pd.DataFrame:
+    # a missing value is written as nothing: "null" and "nan" are names like others; a text is one
+    # where it looks like a number, too, and where no row has any
+    kinds = dict.fromkeys(texts, str)
+    return pd.read_csv(file, keep_default_na=False, na_values=[""], dtype=kinds)
+
+
+def _read_personas(file: Path) -> pd.DataFrame:
+    return _read_csv(file, ("persona", "category", "relation", "prompt", "role"))
 
 
 def _read_parquet(file: Path) -> pd.DataFrame:
@@ -588,7 +588,7 @@ def read_cell(folder: Path) -> FinishedCell | None:
         key = ".".join(str(part) for part in fault["loc"])
         raise InputError(f"{path}: {key or 'the result'}: {fault['msg']}; {RENEW}") from error
     readers: dict[str, tuple[Callable[[Path], pd.DataFrame], pa.DataFrameSchema]] = {
-        "personas.csv": (_read_csv, persona_schema(result.outcome)),
+        "personas.csv": (_read_personas, persona_schema(result.outcome)),
         "curve.csv": (_read_curve, CURVE),
         "answers.parquet": (_read_parquet, answers_schema(result.outcome)),
         "pairs.parquet": (_read_parquet, PAIRS),
