@@ -13,6 +13,7 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "src"))  # this checkout's, whatever is installed
 CELL = ("villain", "42", "contrastive")
 TINY = {
     "study": "tiny",

@@ -67,6 +67,7 @@ def hostile(label, folder):
             "benchmarks": of(cell.result.benchmarks),
             "outliers": of(cell.result.outliers),
             "diagnostics": tuple(map(of, cell.result.diagnostics)),
+            "samples": tuple(map(of, cell.result.diagnostics)),
             "audit": Audit(
                 counts=[{"part": PLANTED, "persona": PLANTED, "examples": 10, "correct": 0}],
                 rendered={"villain": PLANTED, PLANTED: PLANTED},
@@ -78,6 +79,7 @@ def hostile(label, folder):
                 near_duplicates=[
                     NearDuplicate(train=PLANTED, evaluate=PLANTED, exact=False, overlap=0.9)
                 ],
+                credits={PLANTED: PLANTED},
             ),
         }
     )

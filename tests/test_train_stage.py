@@ -7,11 +7,13 @@ import pandas as pd
 import pytest
 from conftest import ROOT
 from filelock import FileLock
+from safetensors.numpy import load_file
 
 from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline import train as stage
 from persona_leakage.pipeline.train import LiveCurve
+from persona_leakage.pipeline.upload import count
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Contrast, load_study
 from persona_leakage.training import trainer as training
@@ -47,15 +49,15 @@ def trained(model_folder, tokenizer, personas, train_questions, tmp_path_factory
     )
     watcher = Watcher()
     trainer.add_callback(LiveCurve(watcher))
-    done = training.train(trainer, folder / "adapter")
-    return folder / "adapter", done, watcher.rows
+    curve = training.train(trainer, folder / "adapter")
+    return folder / "adapter", curve, watcher.rows
 
 
 def test_every_step_is_sent_as_it_is_done_and_nothing_else(trained):
-    _, done, rows = trained
+    _, curve, rows = trained
     sent = pd.DataFrame(rows).rename(columns=lambda name: name.removeprefix("train/"))
     assert len(sent) == 9
-    pd.testing.assert_frame_equal(sent[list(training.CURVE)], done.curve, check_dtype=False)
+    pd.testing.assert_frame_equal(sent[list(training.CURVE)], curve, check_dtype=False)
 
 
 def test_the_adapters_configuration_does_not_depend_on_the_order_of_a_set(trained):
@@ -81,3 +83,8 @@ def test_of_two_that_train_one_cell_the_second_waits(tmp_path, monkeypatch):
         assert not at_work.wait(0.3)
     second.join(20)
     assert at_work.is_set()
+
+
+def test_the_parameters_that_were_trained_are_counted_in_the_file(trained):
+    weights = load_file(trained[0] / "adapter_model.safetensors")
+    assert count(trained[0] / "adapter_model.safetensors") == sum(x.size for x in weights.values())

@@ -177,8 +177,8 @@ def test_training_lowers_the_loss_and_the_adapter_changes_the_model(
     quick = recipe.model_copy(update={"learning_rate": 1e-2, "epochs": 3})
     trainer = make_trainer(model_folder, tokenizer, data, quick, tmp_path / "scratch")
     trained = training.train(trainer, tmp_path / "adapter")
-    assert list(trained.curve["step"]) == list(range(1, 7))
-    assert trained.curve["loss"].iloc[-1] < trained.curve["loss"].iloc[0]
+    assert list(trained["step"]) == list(range(1, 7))
+    assert trained["loss"].iloc[-1] < trained["loss"].iloc[0]
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
 
     ids = torch.tensor([data[0]["input_ids"]])
@@ -280,7 +280,7 @@ def test_a_training_stopped_on_its_way_has_the_adapter_it_had_there(
     curves = []
     for steps in (2, None):
         trainer = make_trainer(model_folder, tokenizer, data, recipe, tmp_path / f"s{steps}")
-        curves.append(training.train(trainer, tmp_path / f"adapter-{steps}", steps).curve)
+        curves.append(training.train(trainer, tmp_path / f"adapter-{steps}", steps))
     stopped, whole = curves
     assert stopped["step"].tolist() == [1, 2]
     assert len(whole) > 2
@@ -323,7 +323,7 @@ def test_a_training_that_goes_on_gives_the_same_bits(
     )
     resumed = training.train(second, tmp_path / "resumed")
     assert weights(tmp_path / "resumed") == weights(tmp_path / "expected")
-    pd.testing.assert_frame_equal(resumed.curve, expected.curve, check_exact=True)
+    pd.testing.assert_frame_equal(resumed, expected, check_exact=True)
 
 
 def test_a_finished_training_is_not_done_again(model_folder, tokenizer, data, recipe, tmp_path):
@@ -332,7 +332,7 @@ def test_a_finished_training_is_not_done_again(model_folder, tokenizer, data, re
         trained = []
         for name in ("once", "again"):
             trainer = make_trainer(model_folder, tokenizer, data, recipe, folder)
-            trained.append(training.train(trainer, tmp_path / name, steps, 0).curve)
+            trained.append(training.train(trainer, tmp_path / name, steps, 0))
             assert training.last_checkpoint(folder).name == f"checkpoint-{2 if steps else 6}"
         pd.testing.assert_frame_equal(*trained, check_exact=True)
         assert weights(tmp_path / "once") == weights(tmp_path / "again")

@@ -47,6 +47,11 @@ def test_a_source_that_fell_no_more_than_everybody_is_not_called_installed():
     for outcome, specific in both_ways(2.0, -0.1, 4.0):
         seen = finding(outcome, specific=specific)
         assert (seen.installed, seen.course) == ("unspecific", "not asked")
+        assert seen.along == "not asked"  # as the course: words and geometry of nothing
+
+
+def test_what_damage_goes_along_is_that_of_the_cross_where_the_source_took_it_up():
+    assert finding().along == finding().numbers.words_or_geometry.verdict == "geometry"
 
 
 def test_what_no_source_took_up_leaves_the_question_open():

@@ -46,6 +46,8 @@ class Benchmark(BaseModel):
     answer_is : {"label", "index", "first"}
         What that field holds: a label, an index from 0, or nothing, the right choice being the
         first, which is then put in an order drawn from the row's number.
+    credit : str
+        Who made it, under which licence, as reports that quote it say.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,6 +58,7 @@ class Benchmark(BaseModel):
     labels: FieldName | None
     answer: FieldName | None = None
     answer_is: Literal["label", "index", "first"]
+    credit: str = ""
 
     @model_validator(mode="after")
     def _says_where_the_answer_is(self) -> "Benchmark":
@@ -140,6 +143,18 @@ def _described(path: Path, name: str, entry: Record) -> LocalBenchmark | HubBenc
         case _:
             value = f"{key} is {shortened(fault['input'])}: " if key else ""
             raise InputError(f"{where}: {value}{fault['msg'].removeprefix('Value error, ')}")
+
+
+def credits_of(names: Iterable[str]) -> dict[str, str]:
+    """Say who made these benchmarks, as far as their descriptions do.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Keys of ``benchmarks.yaml``.
+    """
+    described = benchmarks()
+    return {name: described[name].credit for name in names if described[name].credit}
 
 
 def load_benchmark(name: str, snapshots: Mapping[str, str] = {}) -> list[Question]:

@@ -36,8 +36,11 @@ from persona_leakage.geometry.predictors import predictors
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.finished import is_finished, made_of, note_finished
+from persona_leakage.pipeline.samples import answers as sample_answers
+from persona_leakage.pipeline.samples import conversations
 from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.pipeline.stopwatch import Stopwatch
+from persona_leakage.pipeline.training_set import training_set
 from persona_leakage.report.cell_tables import (
     benchmarks_table,
     categories_table,
@@ -129,6 +132,12 @@ def main(cell: Cell) -> None:
             numbers |= rhos(evidence, name)
         crossed = words_or_geometry(table, here, personas, cell.source, outcome)
         benchmarks = by_benchmark(before, after, towards, personas, role, outcome, cell.seed)
+        trained_on = read_questions(paths.questions(study) / "train.jsonl")
+        seed = study.questions.split_seed
+        samples = (
+            conversations(training_set(study, cell), cell.source, trained_on, behaviour),
+            sample_answers(main_before, main_after, table, questions, behaviour, seed),
+        )
         # here, since MLflow and matplotlib take longer to import than the files to read
         from persona_leakage.pipeline.tracking import flat
         from persona_leakage.report import figures
@@ -152,6 +161,7 @@ def main(cell: Cell) -> None:
             categories=categories_table(by_category(table, outcome), outcome),
             benchmarks=benchmarks_table(benchmarks, study.questions.train, outcome),
             diagnostics=behaviour.diagnose(before, after, role, questions),
+            samples=samples,
         )
         title = f"{spaced(cell.source)}, seed {cell.seed}, {spaced(cell.variant)}"
         curve = read_table(paths.adapter(study, cell) / "curve.csv", ["step", "loss"])
@@ -212,6 +222,7 @@ def inputs(study: Study, cell: Cell) -> list[Path]:
         paths.contrast(study, cell) / "manifest.json",
         paths.evaluated(study),
         paths.pairs(study),
+        paths.personas(study),
         paths.questions(study),
         paths.scores(study, cell),
     ]

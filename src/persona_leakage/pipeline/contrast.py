@@ -1,18 +1,16 @@
 """Build the training set of a cell."""
 
-from persona_leakage.behaviours.behaviour import load_behaviour
-from persona_leakage.data.persona_sets import Participants, by_name, nearest
-from persona_leakage.data.questions import read_questions
+from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.errors import command
-from persona_leakage.files import read_as, read_table, write_json, write_jsonl
-from persona_leakage.geometry.cosines import PAIRS, Layer
+from persona_leakage.files import read_as, write_json, write_jsonl
 from persona_leakage.model.loading import load_tokenizer
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.finished import is_finished, made_of, note_finished
+from persona_leakage.pipeline.training_set import training_set
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
-from persona_leakage.training.contrast import build, manifest
+from persona_leakage.training.contrast import manifest
 
 TEXTS = (".json", ".jinja", ".txt")  # of a model's files, those that its tokenizer may be made of
 
@@ -41,13 +39,7 @@ def main(cell: Cell) -> None:
     if is_finished(study, cell, folder, key):
         return
     personas = by_name(read_as(paths.personas(study), Participants).personas)
-    layer = read_as(paths.centroids(study) / "manifest.json", Layer).layer
-    ordered = nearest(read_table(paths.pairs(study), PAIRS), cell.source, layer)
-    # near-twins are kept to be asked: taught right, they would say nothing about the border
-    close = [name for name in ordered if personas[name].category not in ("near-twin", "condition")]
-    train = read_questions(paths.questions(study) / "train.jsonl")
-    behaviour = load_behaviour(study.behaviour)
-    examples = build(study.contrast, cell, personas, train, behaviour, close)
+    examples = training_set(study, cell)
     audit = manifest(
         examples,
         study.contrast,

@@ -1,6 +1,6 @@
 """Load the benchmarks, split them by row, draw wrong answers."""
 
-from persona_leakage.data.benchmarks import load_benchmark, local_files, provenance
+from persona_leakage.data.benchmarks import credits_of, load_benchmark, local_files, provenance
 from persona_leakage.data.questions import (
     Question,
     alike_choices,
@@ -42,6 +42,7 @@ def main() -> None:
         {
             "benchmarks": counts,
             "sources": sources,
+            "credits": credits_of(sources),
             "train": len(train),
             "evaluate": len(evaluate),
             "split_seed": design.split_seed,

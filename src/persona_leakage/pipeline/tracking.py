@@ -233,7 +233,8 @@ class CellRun(LoggedRun):
             return [(point.step, point.value) for point in curve(run_id, metric)]
 
         has = values(run)
-        curves = [(each, values(each.info.run_id)) for each in self._earlier]
+        # oldest first: of several that have all of it the others are repetitions, killed at its end
+        curves = [(each, values(each.info.run_id)) for each in reversed(self._earlier)]
         alike = [(each, had) for each, had in curves if has[: len(had)] == had]
         earlier, had = max(alike, key=lambda one: len(one[1]), default=(None, []))
         if earlier is None:

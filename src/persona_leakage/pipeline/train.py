@@ -139,6 +139,7 @@ def train(study: Study, cell: Cell, checkpoints: Path) -> None:
         shutil.rmtree(checkpoints, ignore_errors=True)
         write_json(checkpoints / COMPUTED_FROM, key)
     with cell_run(study, cell, anew_after=CURVE) as run:
+        run.log_tags({"precision": precision})
         with whole(adapter) as partial:
             with clock.time("load"):
                 trainer = training.build_trainer(
@@ -152,18 +153,17 @@ def train(study: Study, cell: Cell, checkpoints: Path) -> None:
                 )
             trainer.add_callback(LiveCurve(run))
             with run.watched(), clock.time("train"):
-                trained = training.train(trainer, partial, until(cell.variant))
-            epochs = float(trained.curve["epoch"].iloc[-1])
+                curve = training.train(trainer, partial, until(cell.variant))
+            epochs = float(curve["epoch"].iloc[-1])
             clock.rate("train", round(epochs * sum(len(ids) for ids in data["input_ids"])))
-            trained.curve.to_csv(partial / "curve.csv", index=False)
+            curve.to_csv(partial / "curve.csv", index=False)
             config = partial / "adapter_config.json"
             write_json(config, described(read_json(config), study))
             write_text(partial / "README.md", text)
             write_json(partial / COMPUTED_FROM, key)
         remember(adapter, everything)
         log_training(run, study, cell)
-        run.log_tags({"precision": precision})
-        run.log_metrics(clock.parts | {"trainable_parameters": trained.trainable})
+        run.log_metrics(clock.parts)
 
 
 def copy_given(study: Study, cell: Cell) -> None:

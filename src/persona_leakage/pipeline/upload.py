@@ -6,12 +6,15 @@
 The stages log with the same functions, so what is there already is not added again.
 """
 
+import math
 import os
 import sys
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import pandas as pd
+from safetensors import safe_open
 
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import read_jsonl, read_table, sha256
@@ -71,12 +74,25 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
         One that has been trained.
     """
     run.resume_if_same(CURVE)
+    adapter = paths.adapter(study, cell)
+    weights = adapter / "adapter_model.safetensors"
     if cell.variant != GIVEN:
+        run.log_metrics({"trainable_parameters": count(weights)})
         examples = paths.contrast(study, cell) / "examples.jsonl"
         run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
-    adapter = paths.adapter(study, cell)
-    digest = sha256(adapter / "adapter_model.safetensors")
-    run.log_model(digest, model_tags(study, cell), partial(save_model, study, adapter))
+    run.log_model(sha256(weights), model_tags(study, cell), partial(save_model, study, adapter))
+
+
+def count(weights: Path) -> int:
+    """Count the numbers in a file of weights.
+
+    Parameters
+    ----------
+    weights : Path
+        Safetensors.
+    """
+    with safe_open(weights, "numpy") as file:
+        return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def upload(study: Study, cell: Cell) -> bool:

@@ -114,6 +114,7 @@ def render(tables: StudyTables, pictures: Pictures) -> dict[str, str]:
         "answer": answer(tables.verdict, tables.broken_by_group, tables.outcome),
         "how_sure": how_sure(tables.verdict, tables.outcome),
         "findings": findings_table(tables.verdict, tables.broken_by_group, tables.outcome),
+        "along": {each.group: each.along for each in tables.verdict.findings},
         "reasons": reasons(tables.verdict, tables.outcome),
         "rules": rules,
         "reading": f"{READING} {COUNTED}",

@@ -228,8 +228,7 @@ def findings_table(
             "family": interval(each.evidence.family_change),
             "outside": interval(each.evidence.outside_change),
             "leaks": each.leaks,
-            "broken": f"{len(rows := broken.get(each.group, ()))}, "
-            f"{sum(row['family'] for row in rows)} of them of its family",
+            "broken": _of_its_family(broken.get(each.group, ())),
             "course": COURSE[each.course],
             "rho": interval(each.evidence.rho, "+.2f"),
             "family_rho": interval(each.evidence.family_rho, "+.2f"),
@@ -238,9 +237,7 @@ def findings_table(
             "log_odds": _rho(each.numbers.log_odds),
             "log_odds_centred": _rho(each.numbers.log_odds_centred),
             "log_odds_course": COURSE[each.log_odds_course],
-            "along": each.numbers.words_or_geometry.verdict
-            if each.installed == "yes"
-            else COURSE["not asked"],
+            "along": each.along,
             "sure": _sure(each),
             "settle": _settle(each),
         }
@@ -275,6 +272,11 @@ def findings_table(
         "source, corrected over sources by Holm. Log-odds: of the right choice, the co-primary "
         "outcome, given each persona's baseline.",
     )
+
+
+def _of_its_family(rows: Sequence[Record]) -> str:
+    of_them = f", {sum(row['family'] for row in rows)} of them of its family"
+    return f"{len(rows)}{of_them if rows else ''}"
 
 
 def _rho(seen: Evidence | None) -> str:

@@ -104,6 +104,11 @@ class Finding:
         return group_name(self.study, self.evidence.source)
 
     @property
+    def along(self) -> str:
+        """What damage goes along, words or geometry; not asked of a source that took nothing up."""
+        return self.numbers.words_or_geometry.verdict if self.installed == "yes" else "not asked"
+
+    @property
     def evidence(self) -> Evidence:
         """Of the numbers."""
         return self.numbers.evidence

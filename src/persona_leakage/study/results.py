@@ -213,6 +213,8 @@ class QuestionCounts(BaseModel):
         Questions.
     near_duplicates : list of NearDuplicate
         Pairs across the split.
+    credits : dict of str
+        Who made a benchmark, under which licence: its questions stand in the report.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -220,6 +222,7 @@ class QuestionCounts(BaseModel):
     train: int
     evaluate: int
     near_duplicates: list[NearDuplicate]
+    credits: dict[str, str] = {}
 
 
 class CellResult(_Part):
@@ -257,6 +260,8 @@ class CellResult(_Part):
         Of the analysis.
     diagnostics : tuple of TitledTable
         The behaviour's own.
+    samples : tuple of TitledTable
+        A few conversations that were taught, and a few answers.
     """
 
     version: Literal[4] = VERSION
@@ -280,6 +285,7 @@ class CellResult(_Part):
     categories: TitledTable
     benchmarks: TitledTable
     diagnostics: Annotated[tuple[TitledTable, ...], Field(default=())]
+    samples: tuple[TitledTable, ...] = ()
 
     @model_validator(mode="after")
     def _headline(self) -> "CellResult":

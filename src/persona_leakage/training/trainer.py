@@ -5,7 +5,6 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,22 +62,6 @@ GPU_MULTIPLE = 128
 CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 CHECKPOINT_SECONDS = 60  # between checkpoints: what a training that was killed loses at most
 COMPLETE = "complete"  # a file of this name ends a checkpoint
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What training gives besides the adapter on disk.
-
-    Attributes
-    ----------
-    curve : DataFrame
-        ``step``, ``epoch``, ``loss``, ``learning_rate``, ``grad_norm``; a row per optimiser step.
-    trainable : int
-        Number of trained parameters.
-    """
-
-    curve: pd.DataFrame
-    trainable: int
 
 
 def dataset(
@@ -528,7 +511,7 @@ def train(
     adapter: str | Path,
     steps: int | None = None,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
-) -> Trained:
+) -> pd.DataFrame:
     """Run the trainer, on from its last checkpoint if there is one, and save the adapter.
 
     A checkpoint holds adapter, optimiser, schedule, the states of all generators and the curve so
@@ -544,6 +527,11 @@ def train(
         Optimiser steps after which to stop early; the schedule stays that of the whole training.
     checkpoint_seconds : float
         Between two checkpoints.
+
+    Returns
+    -------
+    DataFrame
+        The columns of ``CURVE``, a row per optimiser step.
 
     Raises
     ------
@@ -563,7 +551,7 @@ def train(
     trainer.model.save_pretrained(adapter)
     described = Path(adapter) / "adapter_config.json"
     described.write_text(canonical(described.read_text(encoding="utf-8")), encoding="utf-8")
-    return Trained(curve[list(CURVE)], sum(p.numel() for p in trained.values()))
+    return curve[list(CURVE)]
 
 
 def refuse_diverged(
