@@ -33,7 +33,7 @@ socket.send_fds(line, [len(said).to_bytes(4, "big")], [0, 1, 2])
 line.sendall(said)
 child = int.from_bytes(line.recv(4), "big")
 def forward(number, frame):
-    os.kill(child, number)
+    os.killpg(child, number)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, forward)
 code = line.recv(1)
@@ -176,11 +176,12 @@ def _stand_for(line: socket.socket) -> NoReturn:
     words, directory, variables = json.loads(said)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    os.setpgid(0, 0)  # a group with the clients that this will start
     line.sendall(os.getpid().to_bytes(4, "big"))
 
     def watch() -> None:
         line.recv(1)  # the client says nothing more: it is gone
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.killpg(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
     _become(words, Path(directory), variables, line)
