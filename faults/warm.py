@@ -39,6 +39,7 @@ for number in (signal.SIGINT, signal.SIGTERM):
 code = line.recv(1)
 sys.exit(code[0] if code else 137)
 """
+ENDS = (signal.SIGINT, signal.SIGTERM)
 STEPS = "FAULTS_STEPS"  # names the file that gets a byte for each step of a training
 
 
@@ -104,11 +105,13 @@ def start(words: Sequence[str], folder: Path, variables: Mapping[str, str], log:
     int
         Number of the process.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         os.setpgid(child, child)
         return child
-    try:
+    try:  # nothing may leave this block in the child: it would end the campaign's work as well
         os.setpgid(0, 0)
         stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -157,8 +160,11 @@ def serve(client: Path) -> int:
     while True:
         line, _ = server.accept()
         if os.fork() == 0:
-            server.close()
-            _stand_for(line)
+            try:
+                server.close()
+                _stand_for(line)
+            finally:
+                os._exit(1)
         line.close()
 
 
@@ -203,6 +209,7 @@ def _become(
     sys.argv = list(words)
     code = 0
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         if isinstance(ended.code, str):
