@@ -27,6 +27,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psutil  # type: ignore[import-untyped]
 import warm
 import yaml
 from project import CELL, checkout, environment, leftovers, make_model
@@ -262,7 +263,9 @@ class Campaign:
 
     def said(self) -> str:
         """Return what the commands of the last attempt said."""
-        return "\n".join(file.read_text() for file in sorted(self.scratch.glob("log.*")))
+        files = [file.read_text() for file in sorted(self.scratch.glob("log.*"))]
+        lines = [line for each in files for line in each.splitlines()]
+        return "\n".join(line for line in lines if "RuntimeWarning" not in line)
 
     def outputs(self) -> dict[str, str]:
         """Digests of all that there is, but for what says when and how long: logs, DVC's own."""
@@ -348,7 +351,7 @@ class Campaign:
         for each in hit:
             os.killpg(each, number)
         self.wait(processes)
-        time.sleep(0.05)  # until what stood behind a client is gone
+        psutil.wait_procs(psutil.Process(self.server).children(), timeout=30)  # behind the clients
         counts["kills"] += 1
         faults = []
         before = self._finished()

@@ -33,12 +33,13 @@ socket.send_fds(line, [len(said).to_bytes(4, "big")], [0, 1, 2])
 line.sendall(said)
 child = int.from_bytes(line.recv(4), "big")
 def forward(number, frame):
-    os.kill(child, number)
+    os.killpg(child, number)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, forward)
 code = line.recv(1)
 sys.exit(code[0] if code else 137)
 """
+ENDS = (signal.SIGINT, signal.SIGTERM)
 STEPS = "FAULTS_STEPS"  # names the file that gets a byte for each step of a training
 
 
@@ -104,11 +105,13 @@ def start(words: Sequence[str], folder: Path, variables: Mapping[str, str], log:
     int
         Number of the process.
     """
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
     child = os.fork()
     if child:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         os.setpgid(child, child)
         return child
-    try:
+    try:  # nothing may leave this block in the child: it would end the campaign's work as well
         os.setpgid(0, 0)
         stream = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         nothing = os.open(os.devnull, os.O_RDONLY)
@@ -157,8 +160,11 @@ def serve(client: Path) -> int:
     while True:
         line, _ = server.accept()
         if os.fork() == 0:
-            server.close()
-            _stand_for(line)
+            try:
+                server.close()
+                _stand_for(line)
+            finally:
+                os._exit(1)
         line.close()
 
 
@@ -176,11 +182,12 @@ def _stand_for(line: socket.socket) -> NoReturn:
     words, directory, variables = json.loads(said)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    os.setpgid(0, 0)  # a group with the clients that this will start
     line.sendall(os.getpid().to_bytes(4, "big"))
 
     def watch() -> None:
         line.recv(1)  # the client says nothing more: it is gone
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.killpg(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=watch, daemon=True).start()
     _become(words, Path(directory), variables, line)
@@ -202,6 +209,7 @@ def _become(
     sys.argv = list(words)
     code = 0
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         runpy.run_module(words[0], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         if isinstance(ended.code, str):

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from persona_leakage.errors import InputError
+from persona_leakage.model import loading
 from persona_leakage.model.kernels import ProcessorLinear, attention_of, product, replace_modules
 from persona_leakage.model.loading import dtype, load_model
 
@@ -50,6 +51,24 @@ def test_a_product_is_the_one_that_torch_gives_whichever_library_makes_it(bias, 
     with torch.inference_mode():
         found = product(tokens, layer.weight, layer.bias)
         torch.testing.assert_close(found, layer(tokens), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (ValueError("not a model"), "where its files are damaged, delete it"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "free some memory"),
+        (torch.OutOfMemoryError("CUDA out of memory"), "free some memory"),
+        (MemoryError(), "free some memory"),
+    ],
+)
+def test_only_what_may_be_damaged_is_to_be_deleted(error, remedy, model_folder, monkeypatch):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(loading.AutoModelForCausalLM, "from_pretrained", fails)
+    with pytest.raises(InputError, match=remedy):
+        load_model(model_folder, "float32")
 
 
 def test_weights_that_lack_a_layer_are_refused(model_folder, tmp_path):

@@ -15,6 +15,7 @@ from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.kernels import fused, settle
 from persona_leakage.model.weights import require_every_weight
 
+DAMAGED = "where its files are damaged, delete it, `dvc repro` makes it again"
 Precision = Literal["auto", "float32", "bfloat16"]
 
 
@@ -80,7 +81,10 @@ def load_model(directory: str | Path, precision: Precision) -> CausalLM:
     precision : {"auto", "float32", "bfloat16"}
         See ``loading.dtype``.
     """
-    return fused(load_weights(directory, precision).to(device()).eval())
+    weights = load_weights(directory, precision)
+    with _told(directory):
+        model = weights.to(device())
+    return fused(model.eval())
 
 
 def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
@@ -133,14 +137,16 @@ def load_weights(directory: str | Path, precision: Precision) -> CausalLM:
 def _told(directory: str | Path) -> Iterator[None]:
     """Say in one sentence that a model's or an adapter's folder cannot be loaded, and why.
 
-    Loaders of foreign files raise whatever their parsers do.
+    Loaders of foreign files raise whatever their parsers do, and torch what a machine lacks.
     """
     try:
         yield
     except Exception as error:
+        why = f"{type(error).__name__}: {error}"
+        lacks = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in why
         raise InputError(
-            f"model: {directory} cannot be loaded ({type(error).__name__}: {error}); delete it, "
-            "`dvc repro` makes it again"
+            f"model: {directory} cannot be loaded ({why}); "
+            + ("free some memory or take a smaller model" if lacks else DAMAGED)
         ) from error
 
 
