@@ -110,7 +110,9 @@ setup-cpu: | $(UV) ## the same with torch's build without CUDA: about 2 GB inste
 	  sed -n 's/^torch==\([0-9.]*\).*/torch==\1+cpu/p' >> .requirements-cpu.txt
 	$(UV) venv --allow-existing .venv
 	$(UV) pip install --no-deps --extra-index-url $(TORCH_CPU) \
-	  --index-strategy unsafe-best-match --compile-bytecode -r .requirements-cpu.txt
+	  --index-strategy unsafe-best-match --compile-bytecode -r .requirements-cpu.txt || { \
+	  echo "no environment was made: $(TORCH_CPU) must be reachable; \`make setup\` takes\
+	 PyPI's build instead, with 3.3 GB for GPUs"; exit 1; }
 	$(UV) pip install --no-deps -e .
 	touch .venv/ready
 
