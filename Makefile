@@ -48,6 +48,7 @@ test: setup ## the tests
 	$(RUN) pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: setup ## tests that take minutes: whole commands, run twice
+	$(UV) sync --quiet --locked --inexact --extra ray
 	$(RUN) pytest --durations=5 -m slow
 
 lint: setup ## linters, types, import contracts

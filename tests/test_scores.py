@@ -4,10 +4,12 @@ import subprocess
 import sys
 from functools import partial
 
+import boto3
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from moto.server import ThreadedMotoServer
 
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.behaviours.evaluation import score_table
@@ -17,7 +19,7 @@ from persona_leakage.errors import InputError
 from persona_leakage.model.loading import load_model
 from persona_leakage.model.processes import scorer
 from persona_leakage.model.scoring import continuation_logprobs, items
-from persona_leakage.pipeline import scores
+from persona_leakage.pipeline import scored, scores
 from persona_leakage.pipeline.score_files import read_scores
 from persona_leakage.pipeline.scores import score_personas
 from persona_leakage.pipeline.weights import checked_weights, note_weights, weights_of
@@ -148,6 +150,129 @@ def test_a_damaged_file_is_not_taken_back(everyone, score, tmp_path):
     assert len(read_scores(tmp_path / "scores", ["spy"], ACCURACY)) == 6
 
 
+@pytest.fixture(scope="module")
+def s3():
+    """A server that speaks S3, with a bucket."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"aws_access_key_id": "ada", "aws_secret_access_key": "secret"}
+    client = boto3.client("s3", "us-east-1", endpoint_url=f"http://{host}:{port}", **keys)
+    client.create_bucket(Bucket="team")
+    yield client
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3, tmp_path, monkeypatch):
+    """A folder of its own in the bucket, named by the environment; its objects by their keys."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3.meta.endpoint_url)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "ada")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("PERSONA_LEAKAGE_SCORES", f"s3://team/{tmp_path.name}/scores")
+
+    def objects():
+        found = s3.list_objects_v2(Bucket="team", Prefix=f"{tmp_path.name}/scores/")
+        return {each["Key"] for each in found.get("Contents", [])}
+
+    return objects
+
+
+def forget(tmp_path):
+    """What another machine has: nothing."""
+    shutil.rmtree(tmp_path / "scores")
+    shutil.rmtree(tmp_path / "outputs")
+
+
+def test_what_one_machine_scored_another_takes_from_the_bucket(everyone, score, bucket, tmp_path):
+    score(everyone)
+    files = {name: (tmp_path / "scores" / name).read_bytes() for name in ("spy.parquet",)}
+    assert len(bucket()) == 2
+    forget(tmp_path)
+    score(everyone)
+    assert len(score.loads) == 1
+    assert {name: (tmp_path / "scores" / name).read_bytes() for name in files} == files
+    assert len(read_scores(tmp_path / "scores", ["spy", "no_system"], ACCURACY)) == 12
+
+
+def test_what_was_scored_before_is_sent_to_a_bucket_that_is_named_later(
+    everyone, score, bucket, monkeypatch
+):
+    place = os.environ["PERSONA_LEAKAGE_SCORES"]
+    monkeypatch.delenv("PERSONA_LEAKAGE_SCORES")
+    score(everyone)
+    assert bucket() == set()
+    monkeypatch.setenv("PERSONA_LEAKAGE_SCORES", place)
+    score(everyone)
+    assert len(bucket()) == 2
+    assert len(score.loads) == 1
+
+
+def test_what_is_damaged_in_the_bucket_is_scored_again_and_replaced(
+    everyone, score, bucket, s3, tmp_path
+):
+    score(everyone[:1])
+    [key] = bucket()
+    s3.put_object(Bucket="team", Key=key, Body=b"PAR1")
+    forget(tmp_path)
+    score(everyone[:1])
+    assert len(score.loads) == 2
+    assert (
+        s3.get_object(Bucket="team", Key=key)["Body"].read()
+        == (tmp_path / "scores" / "spy.parquet").read_bytes()
+    )
+
+
+def test_a_bucket_that_goes_away_costs_a_sentence_and_no_score(
+    everyone, score, bucket, monkeypatch, capsys, tmp_path
+):
+    def refuse(*_):
+        raise OSError("AWS Error SLOW_DOWN")
+
+    class Gone:
+        def __init__(self, files):
+            self.open_output_stream, self.get_file_info = refuse, files.get_file_info
+
+    made = scored.Bucket.__init__
+
+    def then_gone(self, place):
+        made(self, place)
+        self._files = Gone(self._files)
+
+    monkeypatch.setattr(scored.Bucket, "__init__", then_gone)
+    score(everyone)
+    told = capsys.readouterr().err
+    assert told.count("warning: PERSONA_LEAKAGE_SCORES: AWS Error SLOW_DOWN; scores are kept") == 1
+    assert len(read_scores(tmp_path / "scores", ["spy", "no_system"], ACCURACY)) == 12
+
+
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("s3://nobody/scores", "the store has no bucket nobody"),
+        ("team/scores", "write s3://bucket/folder"),
+        ("s3://", "write s3://bucket/folder"),
+        ("s3://team/../other", "write s3://bucket/folder"),
+        ("s3://key:secret@team/scores", "write s3://bucket/folder"),
+    ],
+)
+def test_a_place_that_is_none_is_refused_before_the_model_is_loaded(
+    everyone, score, bucket, monkeypatch, place, told
+):
+    monkeypatch.setenv("PERSONA_LEAKAGE_SCORES", place)
+    with pytest.raises(InputError, match=told) as refused:
+        score(everyone)
+    assert "secret" not in str(refused.value)
+    assert score.loads == []
+
+
+def test_a_store_that_does_not_answer_is_one_sentence(everyone, score, bucket, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="PERSONA_LEAKAGE_SCORES: the store does not answer"):
+        score(everyone)
+
+
 def test_a_persona_without_scores_is_named(tmp_path):
     with pytest.raises(InputError, match=r"spy.parquet: no such file; `dvc repro` scores spy"):
         read_scores(tmp_path, ["spy"], ACCURACY)
@@ -162,7 +287,7 @@ def test_several_devices_make_the_table_that_one_makes(
     tables = []
     for number, devices in enumerate(([CPU], [CPU, CPU])):
         monkeypatch.setattr(scores, "devices", lambda devices=devices: devices)
-        monkeypatch.setattr(scores, "SCORED", tmp_path / f"scored{number}")
+        monkeypatch.setattr(scored, "SCORED", tmp_path / f"scored{number}")
         folder = tmp_path / str(number)
         load = partial(load_model, model_folder, "float32")
         score_personas(folder, everyone, everyday[:6], study, WEIGHTS, tokenizer, load, None)

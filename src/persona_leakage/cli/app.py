@@ -109,6 +109,20 @@ def run(
     variant: Annotated[
         str, typer.Option(metavar="NAME", help="Of the cell, such as dose_50 or no_anchor.")
     ] = "contrastive",
+    ray: Annotated[
+        bool, typer.Option("--ray", help="Compute the study's cells side by side, with Ray.")
+    ] = False,
+    gpus: Annotated[
+        float | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="With --ray, of each cell, such as 0.5; without, one where there is any.",
+            show_default=False,
+        ),
+    ] = None,
+    cpus: Annotated[
+        float, typer.Option(metavar="NUMBER", help="With --ray, cores of each cell.")
+    ] = 1,
 ) -> None:
     """Compute a study and its report, or one cell of it.
 
@@ -118,12 +132,17 @@ def run(
     persona-leakage run                   the study of params.yaml
     persona-leakage run qwen              switch params.yaml to another
     persona-leakage run --source villain --seed 42
+    persona-leakage run --ray --gpus 0.5  two cells on each GPU of a Ray cluster
     """
     from persona_leakage.pipeline import cost, paths, switch
 
     cell = None
     if source is None and seed is not None:
         raise InputError("--seed: of which source? name one with --source")
+    if source is not None and ray:
+        raise InputError("--ray is for the cells of a study; --source names one")
+    if gpus is not None and not ray:
+        raise InputError("--gpus is what Ray gives a cell; it needs --ray")
     if source is not None:
         from persona_leakage.study.cell import parse_cell
 
@@ -139,9 +158,14 @@ def run(
         say(f"{paths.analysis(chosen, cell)}: its tables and figures")
         return
     cost.main()
-    done = subprocess.run([sys.executable, "-m", "dvc", "repro"])
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    if ray:
+        from persona_leakage.pipeline import cluster
+
+        cluster.with_ray(gpus, cpus)
+    else:
+        done = subprocess.run([sys.executable, "-m", "dvc", "repro"])
+        if done.returncode:
+            raise SystemExit(done.returncode)
     say(f"{paths.report(chosen)}/report.html: its report; `persona-leakage open` shows it")
 
 

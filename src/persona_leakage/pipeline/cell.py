@@ -20,6 +20,7 @@ from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
 
 SHARED = ("questions", "personas", "geometry", "baseline")
+PREPARED = (*SHARED, "predictors")
 
 Stage = Callable[[Cell], None]
 STEPS: dict[str, tuple[Stage, ...]] = {

@@ -32,7 +32,6 @@ from persona_leakage.study.parameters import load_study
 BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
 OF_CELL = {"main": cell.STAGES, **cell.STEPS}  # entry point to stages
 MAKES = {"train": paths.adapter, "evaluate": paths.scores}  # the others make an analysis
-SHARED = (*cell.SHARED, "predictors")
 
 
 @command
@@ -60,7 +59,7 @@ def main(entry: str, values: Sequence[str]) -> None:
         return
     leave_launch(" ".join([entry, *values]).strip())
     if entry == "prepare":
-        repro(*SHARED)
+        repro(*cell.PREPARED)
         print(f"what all cells share: {Path('outputs', load_study().study).resolve()}")
     elif entry == "report":
         report.main()

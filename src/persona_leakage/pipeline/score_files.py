@@ -82,12 +82,12 @@ def file_of(folder: Path, persona: str) -> Path:
     return folder / f"{persona}.parquet"
 
 
-def key_of(file: Path) -> bytes | None:
+def key_of(file: Path | pa.NativeFile) -> bytes | None:
     """Return the hash of all that a file was computed from; ``None`` where it says none.
 
     Parameters
     ----------
-    file : Path
+    file : Path or pyarrow NativeFile
         Of scores, there or not, damaged or not.
     """
     try:

@@ -1,16 +1,14 @@
 """Scores on disk: one file per persona, computed once for whatever it is computed from.
 
-Every file carries the hash of all that made it, and lies under that hash in ``SCORED``, too. So a
-stage that scores can be stopped at any moment and goes on with the next persona; a persona that is
-added to a finished study is the only one scored; and who goes back to settings that were computed
-before, or to another study of the same base model, waits for nothing. ``SCORED`` may be deleted at
-any time.
+Every file carries the hash of all that made it, and is kept under that hash, too: see ``scored``.
+So a stage that scores can be stopped at any moment and goes on with the next persona; a persona
+that is added to a finished study is the only one scored; and who goes back to settings that were
+computed before, or to another study of the same base model, waits for nothing.
 """
 
 import functools
 import hashlib
 import json
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from itertools import tee
@@ -22,7 +20,7 @@ from persona_leakage.behaviours.evaluation import score_table
 from persona_leakage.data.catalog import Persona
 from persona_leakage.data.questions import Question
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, sweep, whole
+from persona_leakage.files import Record, sweep
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
 from persona_leakage.model.loading import dtype
@@ -30,11 +28,10 @@ from persona_leakage.model.processes import devices, scorer
 from persona_leakage.model.scoring import items
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.pipeline.score_files import file_of, key_of, write_file
+from persona_leakage.pipeline.scored import bucket, keep, share
 from persona_leakage.progress import bar
 from persona_leakage.study.parameters import Study
 from persona_leakage.study.results import checked, scores_schema
-
-SCORED = Path("outputs/scored")
 
 
 def score_personas(
@@ -52,8 +49,8 @@ def score_personas(
     Parameters
     ----------
     folder : Path
-        Filled with ``<persona>.parquet``: see ``evaluation.score_table``. What ``SCORED`` has of
-        them is taken from there; what is scored now is put there.
+        Filled with ``<persona>.parquet``: see ``evaluation.score_table``. What is kept of them
+        is taken; what is scored now is kept.
     personas : sequence of Persona
         Those to be scored, and all that the folder may hold.
     questions : sequence of Question
@@ -106,13 +103,8 @@ def score_personas(
             continue
         if file.suffix != ".parquet" or key_of(file) != keys.get(file.stem):
             file.unlink(missing_ok=True)
-    for name, key in keys.items():
-        kept, file = _kept(key), file_of(folder, name)
-        valid = key_of(kept) == key
-        if file.exists() and not valid:
-            _copy(file, kept)
-        elif valid and not file.exists():
-            _copy(kept, file)
+    shared_with = bucket()
+    share({key.decode(): file_of(folder, name) for name, key in keys.items()}, shared_with)
     missing = [persona for persona in personas if not file_of(folder, persona.name).exists()]
     if not missing:
         return 0
@@ -138,7 +130,7 @@ def score_personas(
             tokens += int(table["tokens"].sum())
             file = file_of(folder, persona.name)
             write_file(file, checked(table, schema, file), keys[persona.name])
-            _copy(file, _kept(keys[persona.name]))
+            keep(file, keys[persona.name].decode(), shared_with)
     return tokens
 
 
@@ -146,16 +138,6 @@ def _load_checked(load: Callable[[], CausalLM], tokenizer: Tokenizer) -> CausalL
     model = load()
     check_fast_path(model, tokenizer)
     return model
-
-
-def _kept(key: bytes) -> Path:
-    digest = key.decode()
-    return SCORED / digest[:2] / f"{digest}.parquet"
-
-
-def _copy(file: Path, to: Path) -> None:
-    with whole(to) as partial:
-        shutil.copy2(file, partial)
 
 
 def _code_digest() -> str:
