@@ -2,6 +2,7 @@
 
 import math
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from persona_leakage.errors import InputError
 from persona_leakage.geometry.centroids import centroids
-from persona_leakage.model.architecture import context, sharing_limit, token_budget
+from persona_leakage.model.architecture import context, packed_budget, sharing_limit, token_budget
 from persona_leakage.model.chat import render
 from persona_leakage.model.kernels import takes_attention
 from persona_leakage.model.loading import load_adapted, load_model
@@ -127,7 +128,7 @@ def test_scores_in_one_row_are_those_of_plain_forwards(
     if sharing_limit(model) < 500 or not takes_attention(model):
         pytest.skip("is never laid out in one row")
     monkeypatch.setattr("persona_leakage.model.scoring.attends_to_stretches", lambda model: True)
-    monkeypatch.setattr("persona_leakage.model.scoring.token_budget", lambda model: 300)
+    monkeypatch.setattr("persona_leakage.model.scoring.packed_budget", lambda model: 300)
     monkeypatch.setattr("persona_leakage.model.kernels.varlen_attn", attention_by_stretch)
     questions = all_asked(everyday[:6], scoring)
     [made] = items(tokenizer, [SYSTEM], questions, "template")
@@ -142,6 +143,7 @@ def attention_by_stretch(
 ):
     """What torch's attention over stretches computes, which needs a GPU."""
     assert how["window_size"] == (-1, 0)  # causal
+    assert query_starts.dtype == key_starts.dtype == torch.int32
     outputs = []
     for (q, r), (k, m) in zip(
         pairwise(query_starts.tolist()), pairwise(key_starts.tolist()), strict=True
@@ -296,6 +298,25 @@ def test_a_gpu_s_token_budget_follows_from_the_number_of_parameters(parameters, 
             return [torch.empty(int(parameters), device="meta")]
 
     assert token_budget(Sized()) == budget
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "outer", "inner", "budget"),
+    [
+        (80, 1536, 8960, 32768),
+        (80, 3584, 18944, 32768),
+        (24, 3584, 18944, 17543),
+        (0, 64, 128, 1024),
+    ],
+)
+def test_a_row_without_padding_is_as_long_as_an_eighth_of_the_memory_holds(
+    gigabytes, outer, inner, budget, monkeypatch
+):
+    made = transformers.Qwen2Config(hidden_size=outer, intermediate_size=inner)
+    model = SimpleNamespace(config=made, dtype=torch.bfloat16, device="cuda")
+    memory = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    assert packed_budget(model) == budget
 
 
 def test_a_processor_s_token_budget_is_small(llama):

@@ -265,7 +265,7 @@ def _within(
         one if one.shape[-1] == wide else pad(one, (0, wide - one.shape[-1]))
         for one in (query, key, value)
     )
-    output = varlen_attn(
+    output: torch.Tensor = varlen_attn(  # type: ignore[assignment]
         query[0].transpose(0, 1),
         key[0].transpose(0, 1)[stretches.seen],
         value[0].transpose(0, 1)[stretches.seen],

@@ -26,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.architecture import CausalLM, sharing_limit, token_budget
+from persona_leakage.model.architecture import CausalLM, packed_budget, sharing_limit, token_budget
 from persona_leakage.model.chat import (
     Asked,
     SystemRole,
@@ -230,13 +230,13 @@ def _token_logprobs(
         for number, item in enumerate(items)
         for job in (_together(number, item, shared) if shares else _one_by_one(number, item))
     ]
-    lengths, budget = [len(job.row.ids) for job in jobs], token_budget(model)
+    lengths = [len(job.row.ids) for job in jobs]
     # gradients go through the masked kernels, as in training
     if shares and attends_to_stretches(model) and not torch.is_grad_enabled():
-        dealt, cache = portions(lengths, budget), None
+        dealt = portions(lengths, packed_budget(model))
         forward = partial(_forward_packed, model, items[0].prompt[:shared])
     else:
-        dealt, cache = batches(lengths, budget), None
+        dealt, cache = batches(lengths, token_budget(model)), None
         if shared:
             prefix = _sent(torch.tensor([items[0].prompt[:shared]]), model.device)
             cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
@@ -337,17 +337,22 @@ def _forward(
 def _forward_packed(model: CausalLM, prefix: list[int], jobs: Sequence[_Job]) -> torch.Tensor:
     """Compute what ``_forward`` does in one row, behind the prefix, without padding."""
     made = packed(prefix, [job.row for job in jobs])
-    sent = [
-        _sent(torch.from_numpy(array), model.device)
-        for array in (made.ids[None], made.positions[None], made.seen)
-    ]
-    starts = (made.query_starts, made.key_starts)
+
+    def sent(values: np.ndarray) -> torch.Tensor:
+        return _sent(torch.from_numpy(values), model.device)
+
     stretches = Stretches(
-        sent[2],
-        *(_sent(torch.from_numpy(each.astype(np.int32)), model.device) for each in starts),
-        *(int(np.diff(each).max()) for each in starts),
+        seen=sent(made.seen),
+        query_starts=sent(made.query_starts.astype(np.int32)),
+        key_starts=sent(made.key_starts.astype(np.int32)),
+        longest_query=int(np.diff(made.query_starts).max()),
+        longest_key=int(np.diff(made.key_starts).max()),
     )
-    inputs = {"input_ids": sent[0], "position_ids": sent[1], "use_cache": False}
+    inputs = {
+        "input_ids": sent(made.ids[None]),
+        "position_ids": sent(made.positions[None]),
+        "use_cache": False,
+    }
     attention = attending_to(model, stretches)
     return _target_logprobs(model, inputs, attention, jobs, made.rows.tolist())
 
