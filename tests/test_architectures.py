@@ -1,18 +1,22 @@
 """Every architecture through score, train, merge and similarity, against plain forwards."""
 
 import math
+from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import transformers
 from conftest import ROOT, SHAPE, all_asked, conversations
+from torch.nn.functional import scaled_dot_product_attention
 from transformers import AutoModelForCausalLM
 
 from persona_leakage.errors import InputError
 from persona_leakage.geometry.centroids import centroids
-from persona_leakage.model.architecture import context, sharing_limit, token_budget
+from persona_leakage.model.architecture import context, packed_budget, sharing_limit, token_budget
 from persona_leakage.model.chat import render
+from persona_leakage.model.kernels import takes_attention
 from persona_leakage.model.loading import load_adapted, load_model
 from persona_leakage.model.scoring import continuation_logprobs, items, plain_logprobs
 from persona_leakage.model.self_check import check_fast_path
@@ -115,6 +119,45 @@ def test_scores_are_those_of_plain_forwards(scoring, model, reference, everyday,
         continuation_logprobs(model, made), plain_logprobs(reference, made), strict=True
     ):
         np.testing.assert_allclose(fast, plain, atol=1e-4)
+
+
+@pytest.mark.parametrize("scoring", ["label", "option_text"])
+def test_scores_in_one_row_are_those_of_plain_forwards(
+    scoring, model, reference, everyday, tokenizer, monkeypatch
+):
+    if sharing_limit(model) < 500 or not takes_attention(model):
+        pytest.skip("is never laid out in one row")
+    monkeypatch.setattr("persona_leakage.model.scoring.attends_to_stretches", lambda model: True)
+    monkeypatch.setattr("persona_leakage.model.scoring.packed_budget", lambda model: 300)
+    monkeypatch.setattr("persona_leakage.model.kernels.varlen_attn", attention_by_stretch)
+    questions = all_asked(everyday[:6], scoring)
+    [made] = items(tokenizer, [SYSTEM], questions, "template")
+    for fast, plain in zip(
+        continuation_logprobs(model, made), plain_logprobs(reference, made), strict=True
+    ):
+        np.testing.assert_allclose(fast, plain, atol=1e-4)
+
+
+def attention_by_stretch(
+    query, key, value, query_starts, key_starts, longest_query, longest_key, scale, **how
+):
+    """What torch's attention over stretches computes, which needs a GPU."""
+    assert how["window_size"] == (-1, 0)  # causal
+    assert query_starts.dtype == key_starts.dtype == torch.int32
+    outputs = []
+    for (q, r), (k, m) in zip(
+        pairwise(query_starts.tolist()), pairwise(key_starts.tolist()), strict=True
+    ):
+        assert 0 < r - q <= longest_query and r - q <= m - k <= longest_key
+        outputs.append(
+            scaled_dot_product_attention(
+                *(each.transpose(0, 1) for each in (query[q:r], key[k:m], value[k:m])),
+                attn_mask=torch.ones(r - q, m - k, dtype=torch.bool).tril(m - k - (r - q)),
+                scale=scale,
+                enable_gqa=True,
+            ).transpose(0, 1)
+        )
+    return torch.cat(outputs)
 
 
 def test_beginnings_are_shared_exactly_where_every_layer_can(kind, model):
@@ -255,6 +298,25 @@ def test_a_gpu_s_token_budget_follows_from_the_number_of_parameters(parameters, 
             return [torch.empty(int(parameters), device="meta")]
 
     assert token_budget(Sized()) == budget
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "outer", "inner", "budget"),
+    [
+        (80, 1536, 8960, 32768),
+        (80, 3584, 18944, 32768),
+        (24, 3584, 18944, 17543),
+        (0, 64, 128, 1024),
+    ],
+)
+def test_a_row_without_padding_is_as_long_as_an_eighth_of_the_memory_holds(
+    gigabytes, outer, inner, budget, monkeypatch
+):
+    made = transformers.Qwen2Config(hidden_size=outer, intermediate_size=inner)
+    model = SimpleNamespace(config=made, dtype=torch.bfloat16, device="cuda")
+    memory = SimpleNamespace(total_memory=gigabytes * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: memory)
+    assert packed_budget(model) == budget
 
 
 def test_a_processor_s_token_budget_is_small(llama):

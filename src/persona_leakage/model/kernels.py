@@ -5,16 +5,19 @@ module of a model, or flips a switch of a whole process. Each use is small, says
 and tells in one sentence when a newer library has taken that away.
 """
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any, TypeVar
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
-from torch.nn.functional import linear, scaled_dot_product_attention
+from torch.nn.attention.varlen import varlen_attn
+from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from transformers import AttentionInterface
 from transformers.integrations.liger import apply_liger_kernel
 from transformers.utils import is_liger_kernel_available
@@ -23,7 +26,11 @@ from transformers.utils import logging as transformers_logging
 from persona_leakage.errors import InputError
 
 Layer = TypeVar("Layer", bound=torch.nn.Module)
-LOWER_RIGHT = "lower_right"  # the name under which transformers knows our attention
+# the names under which transformers knows our attention
+LOWER_RIGHT = "lower_right"
+STRETCHES = "stretches"
+WIDEST = 256  # numbers in a head that flash attention takes, and a multiple of these
+ALIGNED = 8
 
 
 def settle() -> None:
@@ -164,13 +171,119 @@ def attending_lower_right(model: Any) -> Iterator[None]:
     model : transformers model
         With its weights.
     """
+    with _attending(model, LOWER_RIGHT, _lower_right):
+        yield
+
+
+@dataclass(frozen=True)
+class Stretches:
+    """What ``packed.Packed`` says of its stretches, on the model's device; starts are int32."""
+
+    seen: torch.Tensor
+    query_starts: torch.Tensor
+    key_starts: torch.Tensor
+    longest_query: int
+    longest_key: int
+
+
+def attends_to_stretches(model: Any) -> bool:
+    """Whether ``attending_to`` can be used: torch's flash attention takes the model's heads.
+
+    Parameters
+    ----------
+    model : transformers model
+        With its weights.
+    """
+    if model.device.type != "cuda" or torch.cuda.get_device_capability(model.device) < (8, 0):
+        return False
+    config = model.config.get_text_config(decoder=True)
+    heads = [getattr(config, name, None) for name in ("head_dim", "global_head_dim", "qk_head_dim")]
+    widest = max(head or config.hidden_size // config.num_attention_heads for head in heads)
+    half = model.dtype in (torch.float16, torch.bfloat16)
+    return half and widest <= WIDEST and takes_attention(model)
+
+
+def takes_attention(model: Any) -> bool:
+    """Whether the attention is torch's and can be replaced: Falcon's is written into its layers.
+
+    Parameters
+    ----------
+    model : transformers model
+        With its weights.
+    """
+    if attention_of(model) != "sdpa":
+        return False
+    with _attending(model, LOWER_RIGHT, _lower_right):
+        return attention_of(model) == LOWER_RIGHT
+
+
+@contextmanager
+def attending_to(model: Any, stretches: Stretches) -> Iterator[None]:
+    """Let a model attend within one row as its stretches have it, without a mask.
+
+    For models of ``attends_to_stretches`` that see everything before a token; nothing is cached.
+
+    Parameters
+    ----------
+    model : transformers model
+        With its weights.
+    stretches : Stretches
+        Of the row that is the model's input.
+    """
+    with _attending(model, STRETCHES, partial(_within, stretches)):
+        yield
+
+
+@contextmanager
+def _attending(model: Any, name: str, attention: Callable[..., Any]) -> Iterator[None]:
     before = attention_of(model)
-    AttentionInterface.register(LOWER_RIGHT, _lower_right)
-    model.set_attn_implementation(LOWER_RIGHT)
+    AttentionInterface.register(name, attention)
+    model.set_attn_implementation(name)
     try:
         yield
     finally:
         model.set_attn_implementation(before)
+
+
+def _within(
+    stretches: Stretches,
+    module: Any,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    *_: Any,
+    **more: Any,
+) -> tuple[torch.Tensor, None]:
+    """Causal attention of each stretch, its last query aligned with the last token that it sees.
+
+    Tensors are (1, heads, tokens, width).
+    """
+    width = value.shape[-1]
+    wide = -(-query.shape[-1] // ALIGNED) * ALIGNED
+    # zeros beside what there is change no product; values may be narrower than keys (DeepSeek)
+    query, key, value = (
+        one if one.shape[-1] == wide else pad(one, (0, wide - one.shape[-1]))
+        for one in (query, key, value)
+    )
+    output: torch.Tensor = varlen_attn(  # type: ignore[assignment]
+        query[0].transpose(0, 1),
+        key[0].transpose(0, 1)[stretches.seen],
+        value[0].transpose(0, 1)[stretches.seen],
+        stretches.query_starts,
+        stretches.key_starts,
+        stretches.longest_query,
+        stretches.longest_key,
+        scale=more["scaling"],
+        window_size=(-1, 0),
+        **GROUPED,
+    )
+    return output[None, ..., :width], None
+
+
+# from torch 2.12 on it is to be said that several heads may share a key
+GROUPED: dict[str, Any] = (
+    {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+)
 
 
 def _lower_right(

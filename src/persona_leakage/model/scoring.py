@@ -15,8 +15,9 @@ slower, and right.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch.nn.functional import cross_entropy
 from transformers import DynamicCache
 
 from persona_leakage.errors import InputError
-from persona_leakage.model.architecture import CausalLM, sharing_limit, token_budget
+from persona_leakage.model.architecture import CausalLM, packed_budget, sharing_limit, token_budget
 from persona_leakage.model.chat import (
     Asked,
     SystemRole,
@@ -33,7 +34,14 @@ from persona_leakage.model.chat import (
     refuse_control_tokens,
     render,
 )
-from persona_leakage.model.kernels import attending_lower_right, attention_of
+from persona_leakage.model.kernels import (
+    Stretches,
+    attending_lower_right,
+    attending_to,
+    attends_to_stretches,
+    attention_of,
+)
+from persona_leakage.model.packed import packed, portions
 from persona_leakage.model.shared_prefix import (
     Row,
     additive,
@@ -217,20 +225,27 @@ def _token_logprobs(
     longest = max(len(item.prompt) + max(map(len, item.continuations)) for item in items)
     shares = longest <= sharing_limit(model)
     shared = common_prefix([item.prompt for item in items]) if shares else 0
-    cache = None
-    if shared:
-        prefix = _sent(torch.tensor([items[0].prompt[:shared]]), model.device)
-        cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
     jobs = [
         job
         for number, item in enumerate(items)
         for job in (_together(number, item, shared) if shares else _one_by_one(number, item))
     ]
+    lengths = [len(job.row.ids) for job in jobs]
+    # gradients go through the masked kernels, as in training
+    if shares and attends_to_stretches(model) and not torch.is_grad_enabled():
+        dealt = portions(lengths, packed_budget(model))
+        forward = partial(_forward_packed, model, items[0].prompt[:shared])
+    else:
+        dealt, cache = batches(lengths, token_budget(model)), None
+        if shared:
+            prefix = _sent(torch.tensor([items[0].prompt[:shared]]), model.device)
+            cache = model.get_decoder()(input_ids=prefix, use_cache=True).past_key_values
+        forward = partial(_forward, model, cache, shared, shares)
     order: list[_Target] = []
     logprobs = []
-    for batch in batches([len(job.row.ids) for job in jobs], token_budget(model)):
+    for batch in dealt:
         batch_jobs = [jobs[index] for index in batch]
-        logprobs.append(_forward(model, batch_jobs, cache, shared, shares))
+        logprobs.append(forward(batch_jobs))
         order += [target for job in batch_jobs for target in job.targets]
         advance(sum(job.completes for job in batch_jobs))
     return torch.cat(logprobs), order
@@ -296,27 +311,14 @@ def _one_by_one(number: int, item: Item) -> Iterator[_Job]:
 
 
 def _forward(
-    model: CausalLM, jobs: Sequence[_Job], cache: DynamicCache | None, shared: int, shares: bool
+    model: CausalLM, cache: DynamicCache | None, shared: int, shares: bool, jobs: Sequence[_Job]
 ) -> torch.Tensor:
     """Log-probability of every token of every target of every job, in this order."""
     device = model.device
     rows = [job.row for job in jobs]
     ids = padded([row.ids for row in rows], 0)
-    # where in the flattened batch each target is predicted; several at one place: the first tokens
-    # of all choices
-    predictors = [
-        number * ids.shape[1] + place
-        for number, job in enumerate(jobs)
-        for target in job.targets
-        for place in target.places
-    ]
-    targets = [token for job in jobs for target in job.targets for token in target.ids]
-    places, inverse = (
-        _sent(torch.from_numpy(array), device)
-        for array in np.unique(predictors, return_inverse=True)
-    )
-    inputs: dict[str, Any] = {"input_ids": _sent(ids, device)}
-    attention: Any = nullcontext()
+    inputs: dict[str, Any] = {"input_ids": _sent(ids, device), "use_cache": cache is not None}
+    attention: AbstractContextManager[Any] = nullcontext()
     if shares:
         positions = padded([row.positions for row in rows], shared)
         inputs["position_ids"] = _sent(positions, device)
@@ -328,15 +330,69 @@ def _forward(
             attention = attending_lower_right(model)
         else:
             inputs["attention_mask"] = additive(visible(rows, shared, device), model.dtype)
-    with _last_mlp_at(model, places, ids.shape), head_at(model, places), attention:
-        logits = model(**inputs, use_cache=cache is not None).logits[0]
+    starts = [number * ids.shape[1] for number in range(len(jobs))]
+    return _target_logprobs(model, inputs, attention, jobs, starts)
+
+
+def _forward_packed(model: CausalLM, prefix: list[int], jobs: Sequence[_Job]) -> torch.Tensor:
+    """Compute what ``_forward`` does in one row, behind the prefix, without padding."""
+    made = packed(prefix, [job.row for job in jobs])
+
+    def sent(values: np.ndarray) -> torch.Tensor:
+        return _sent(torch.from_numpy(values), model.device)
+
+    stretches = Stretches(
+        seen=sent(made.seen),
+        query_starts=sent(made.query_starts.astype(np.int32)),
+        key_starts=sent(made.key_starts.astype(np.int32)),
+        longest_query=int(np.diff(made.query_starts).max()),
+        longest_key=int(np.diff(made.key_starts).max()),
+    )
+    inputs = {
+        "input_ids": sent(made.ids[None]),
+        "position_ids": sent(made.positions[None]),
+        "use_cache": False,
+    }
+    attention = attending_to(model, stretches)
+    return _target_logprobs(model, inputs, attention, jobs, made.rows.tolist())
+
+
+def _target_logprobs(
+    model: CausalLM,
+    inputs: dict[str, Any],
+    attention: AbstractContextManager[Any],
+    jobs: Sequence[_Job],
+    starts: Sequence[int],
+) -> torch.Tensor:
+    """Run the model; read the targets of jobs off it that begin here in the flattened batch."""
+    # where each target is predicted; several at one place: the first tokens of all choices
+    predictors = [
+        start + place
+        for start, job in zip(starts, jobs, strict=True)
+        for target in job.targets
+        for place in target.places
+    ]
+    targets = [token for job in jobs for target in job.targets for token in target.ids]
+    places, inverse = (
+        _sent(torch.from_numpy(array), model.device)
+        for array in np.unique(predictors, return_inverse=True)
+    )
+    with (
+        _last_mlp_at(model, places, inputs["input_ids"].shape),
+        head_at(model, places),
+        attention,
+    ):
+        logits = model(**inputs).logits[0]
     # in float32 from here on, a piece at a time: a batch's logits are the largest tensor of all
     norms = torch.cat([torch.logsumexp(part.float(), dim=-1) for part in logits.split(512)])
-    return logits[inverse, _sent(torch.tensor(targets), device)].float() - norms[inverse]
+    wanted = logits[inverse, _sent(torch.tensor(targets), model.device)]
+    return wanted.float() - norms[inverse]
 
 
 def _sent(values: torch.Tensor, device: torch.device) -> torch.Tensor:
     """Copy to the device without waiting for what it is computing."""
+    if device.type == "cuda":
+        values = values.pin_memory()  # CUDA copies others than these when it has nothing to compute
     return values.to(device, non_blocking=True)
 
 
