@@ -46,9 +46,7 @@ class Bucket:
     """
 
     def __init__(self, place: str):
-        match = re.fullmatch(
-            r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])((?:/[\w=-][\w.=-]*)*)/?", place
-        )
+        match = re.fullmatch(PATTERN, place)
         if match is None:
             # not what it is: keys may stand in it
             raise InputError(f"{PLACE} is no place in a store; write s3://bucket/folder")
