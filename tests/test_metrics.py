@@ -7,7 +7,11 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
+from browser import dumped, needs_browser
 from conftest import ROOT
+from dvc.repo import Repo
+from dvc_render.html import HTML
+from dvc_render.vega import VegaRenderer
 from made import finished
 
 from persona_leakage.report.write import COMPARED, metrics
@@ -45,3 +49,20 @@ def test_every_chart_has_its_template_and_the_columns_it_draws():
         assert template["data"] == {"values": "<DVC_METRIC_DATA>"}
         drawn = set(re.findall(r"toNumber\(datum\.(\w+)\)", json.dumps(template)))
         assert {chart["x"], chart["y"]} <= drawn, path
+
+
+@needs_browser
+@pytest.mark.parametrize("reached", [False, True])
+def test_a_chart_whose_scripts_cannot_be_reached_says_so(reached, tmp_path):
+    named = Repo(ROOT).config["plots"]["html_template"]
+    page = HTML((ROOT / ".dvc" / named).read_text())
+    drawn = "<script>window.vegaEmbed = place => document.querySelector(place).append('drawn')"
+    page.with_scripts(f"{drawn}</script>" if reached else "")
+    chart = json.loads((ROOT / ".dvc" / "plots" / "training.json").read_text())
+    chart["title"] = "training loss"  # as DVC fills it in
+    page.with_element(VegaRenderer.DIV.format(id="plot", partial=json.dumps(chart)))
+    file = tmp_path / "index.html"
+    file.write_text(page.embed())
+    shown = dumped(file, tmp_path).stdout.partition('id="plot"')[2]
+    assert ("training loss: drawn by scripts of cdn.jsdelivr.net, which cannot" in shown) != reached
+    assert ("drawn</div>" in shown.replace("\n", "").replace(" ", "")) == reached
