@@ -156,7 +156,10 @@ class Campaign:
         self.project = checkout(scratch / "project", model)
         other = yaml.safe_load((self.project / "params.yaml").read_text()) | {"study": "other"}
         (self.project / "studies" / "other.yaml").write_text(yaml.safe_dump(other))
-        self.environment = environment() | {warm.STEPS: str(scratch / "steps")}
+        self.environment = environment() | {
+            warm.STEPS: str(scratch / "steps"),
+            "DVC_SITE_CACHE_DIR": str(scratch / "site"),
+        }
         client = warm.install(scratch / "bin")
         sys.executable = str(client)  # what the stages start, too
         self.environment["PATH"] = f"{client.parent}{os.pathsep}{self.environment['PATH']}"
