@@ -45,17 +45,30 @@ from persona_leakage.study.parameters import load_study
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 
-SHAPE = Qwen2Config(
-    vocab_size=152064,
-    hidden_size=3584,
-    intermediate_size=18944,
-    num_hidden_layers=28,
-    num_attention_heads=28,
-    num_key_value_heads=4,
-    max_position_embeddings=32768,
-    tie_word_embeddings=False,
-    initializer_range=0.02,
-)
+SHAPES = {
+    "1.5B": Qwen2Config(
+        vocab_size=151936,
+        hidden_size=1536,
+        intermediate_size=8960,
+        num_hidden_layers=28,
+        num_attention_heads=12,
+        num_key_value_heads=2,
+        max_position_embeddings=32768,
+        tie_word_embeddings=True,
+        initializer_range=0.02,
+    ),
+    "7B": Qwen2Config(
+        vocab_size=152064,
+        hidden_size=3584,
+        intermediate_size=18944,
+        num_hidden_layers=28,
+        num_attention_heads=28,
+        num_key_value_heads=4,
+        max_position_embeddings=32768,
+        tie_word_embeddings=False,
+        initializer_range=0.02,
+    ),
+}
 TEMPLATE = (
     "{% for m in messages %}{% if loop.first and m['role'] != 'system' %}"
     "<|im_start|>system\nYou are a default.<|im_end|>\n{% endif %}"
@@ -80,13 +93,13 @@ def make_tokenizer(texts):
     return tokenizer
 
 
-def make_base(shape=SHAPE):
+def make_base(shape="7B"):
     """Make the base model, with random weights, on the current GPU."""
     settle()
     torch.manual_seed(0)
     with device():
         return AutoModelForCausalLM.from_config(
-            shape, dtype=torch.bfloat16, attn_implementation="sdpa"
+            SHAPES[shape], dtype=torch.bfloat16, attn_implementation="sdpa"
         ).eval()
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from baselines import losses
 from full_size import (
-    SHAPE,
+    SHAPES,
     body_of,
     machine,
     make_base,
@@ -26,30 +26,15 @@ from full_size import (
     timed,
 )
 from measuring import Report
-from transformers import Qwen2Config
 
 from persona_leakage.model import scoring
-from persona_leakage.model.architecture import token_budget
+from persona_leakage.model.architecture import packed_budget
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.scoring import items, logprobs_of_each
 from persona_leakage.study.cell import Cell
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 
-SHAPES = {
-    "1.5B": Qwen2Config(
-        vocab_size=151936,
-        hidden_size=1536,
-        intermediate_size=8960,
-        num_hidden_layers=28,
-        num_attention_heads=12,
-        num_key_value_heads=2,
-        max_position_embeddings=32768,
-        tie_word_embeddings=True,
-        initializer_range=0.02,
-    ),
-    "7B": SHAPE,
-}
 LAUNCHED = 40  # steps that are launched kernel by kernel
 FIRST = 3  # of them that are not timed
 
@@ -64,20 +49,20 @@ def main():
     report = Report(given.output, machine())
     made_of = material(given.snapshot)
     report.note("matrix_tflops", matrix_rate() / 1e12)
-    for name, shape in SHAPES.items():
+    for name in SHAPES:
         with tempfile.TemporaryDirectory() as scratch:
-            measure(name, shape, made_of, given.personas, scratch, report)
+            measure(name, made_of, given.personas, scratch, report)
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def measure(name, shape, made_of, count, scratch, report):
+def measure(name, made_of, count, scratch, report):
     """Train and score one shape."""
     study, personas, tokenizer = made_of.study, made_of.personas, made_of.tokenizer
     cell = Cell("villain", 42, "contrastive")
     examples = build(study.contrast, cell, personas, made_of.taught, made_of.behaviour)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
-    base = make_base(shape)
+    base = make_base(name)
     rate = report["matrix_tflops"] * 1e12
 
     found = {"parameters": sum(p.numel() for p in base.parameters())}
@@ -127,9 +112,9 @@ def measure(name, shape, made_of, count, scratch, report):
     systems = [persona.prompt for persona in list(personas.values())[:count]]
     prompts = list(items(tokenizer, systems, made_of.asked, study.model.system_role))
     flops = sum(needed_flops(base, made)[0] for made in prompts)
-    chosen, by_budget = token_budget(base), {}
-    for budget in sorted({2048, 4096, 8192, 16384, 32768, chosen}):
-        scoring.token_budget = lambda model, tokens=budget: tokens
+    chosen, by_budget = packed_budget(base), {}
+    for budget in sorted({2048, 4096, 8192, 16384, 32768, 65536, chosen}):
+        scoring.packed_budget = lambda model, tokens=budget: tokens
         list(logprobs_of_each(base, prompts[:1]))
         seconds, _ = timed(lambda: list(logprobs_of_each(base, prompts)))
         by_budget[budget] = {
@@ -137,7 +122,7 @@ def measure(name, shape, made_of, count, scratch, report):
             "share_of_matrix_rate": flops / seconds / rate,
         }
         report.note(f"scoring_{name}", {"chosen": chosen, "by_budget": by_budget})
-    scoring.token_budget = token_budget
+    scoring.packed_budget = packed_budget
 
 
 def batches_of(data, recipe):

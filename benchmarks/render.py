@@ -269,7 +269,7 @@ these do among themselves.
 {table(scores)}
 
 Scoring, by the budget of tokens of a forward pass; the share is of the matrix rate, over needed
-FLOPs; in bold what the rule of `architecture.token_budget` chooses.
+FLOPs; in bold what the rule of `architecture.packed_budget` chooses.
 """
 
 
