@@ -12,10 +12,10 @@ from conftest import ROOT
 from made import NAN, finished, published
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import write_json
+from persona_leakage.files import read_as, write_json
 from persona_leakage.pipeline import results
 from persona_leakage.report.claims import Finding, boundaries_differ, claims, together, within
-from persona_leakage.report.summary import Summary, read_summary
+from persona_leakage.report.summary import Concluded, Summary, read_summary
 from persona_leakage.report.tables import study_tables
 from persona_leakage.report.write import summary
 
@@ -351,6 +351,12 @@ def test_a_summary_of_an_earlier_version_is_refused_by_name(reports):
     path.write_text(json.dumps(content))
     with pytest.raises(InputError, match=r"summary\.json: cells\.0\.changes: .*writes it anew"):
         read_summary(path)
+
+
+def test_what_the_run_of_a_study_says_is_in_its_summary(reports):
+    said = read_as(reports / "reports" / "made" / "summary.json", Concluded).verdict
+    assert said.answer and said.confidence
+    assert said.in_words.endswith(".")
 
 
 def test_another_outcome_than_the_originals_is_refused(reports):

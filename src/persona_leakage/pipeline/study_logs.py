@@ -1,9 +1,10 @@
 """What the run of a study holds: the report, and what it says in a few numbers."""
 
 from persona_leakage.errors import InputError
-from persona_leakage.files import Record, read_json
+from persona_leakage.files import Record, read_as, read_json
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.tracking import StudyRun
+from persona_leakage.report.summary import Concluded
 from persona_leakage.study.parameters import Study
 
 
@@ -33,7 +34,7 @@ def log_report(run: StudyRun, study: Study) -> None:
         Whose report has been written.
     """
     folder = paths.report(study)
-    verdict = read_json(folder / "summary.json")["verdict"]
+    verdict = read_as(folder / "summary.json", Concluded).verdict
     # apart from the numbers of cells, whose charts they would join
     numbers: Record = read_json(folder / "metrics.json")
     run.log_metrics(
@@ -41,11 +42,11 @@ def log_report(run: StudyRun, study: Study) -> None:
     )
     run.log_tags(
         {
-            "answer": verdict["answer"],
-            "confidence": verdict["confidence"],
+            "answer": verdict.answer,
+            "confidence": verdict.confidence,
             "mlflow.note.content": (
-                f"**{verdict['answer']}**, confidence {verdict['confidence']}. "
-                f"{verdict['paragraph']}\n\nThe report: *Artifacts*, `report/report.html`."
+                f"**{verdict.answer}**, confidence {verdict.confidence}. "
+                f"{verdict.in_words}\n\nThe report: *Artifacts*, `report/report.html`."
             ),
         }
     )
