@@ -120,7 +120,8 @@ def _parts(each: Finding) -> list[str]:
     seen = each.evidence
     return [
         f"Rho of cosine and change is {_number(seen.family_rho.value, '+.2f')} within the source's "
-        f"family and {_number(seen.outside_rho.value, '+.2f')} outside."
+        f"family and {_number(seen.outside_rho.value, '+.2f')} outside; over all, with mean-centred "
+        f"cosine, {_number(each.numbers.centred.rho.value, '+.2f')}."
     ]
 
 
@@ -186,7 +187,7 @@ def _course(conclusion: Verdict, judged: Sequence[Finding]) -> str:
     if conclusion.answer == "not supported":
         return (
             f"That leakage follows the cosine gradient is not supported {sure}: for "
-            f"{named('no gradient', 'opposite')}, nearer personas change no more than far ones"
+            f"{named('no gradient', 'opposite')}, over all personas the nearer change no more than the far"
         )
     return f"Whether leakage follows the cosine gradient over all personas cannot be told {sure}"
 
