@@ -120,8 +120,8 @@ def _parts(each: Finding) -> list[str]:
     seen = each.evidence
     return [
         f"Rho of cosine and change is {_number(seen.family_rho.value, '+.2f')} within the source's "
-        f"family and {_number(seen.outside_rho.value, '+.2f')} outside; over all, with mean-centred "
-        f"cosine, {_number(each.numbers.centred.rho.value, '+.2f')}."
+        f"family and {_number(seen.outside_rho.value, '+.2f')} outside; with mean-centred cosine "
+        f"it is {_number(each.numbers.centred.rho.value, '+.2f')} over all."
     ]
 
 
@@ -186,8 +186,8 @@ def _course(conclusion: Verdict, judged: Sequence[Finding]) -> str:
         )
     if conclusion.answer == "not supported":
         return (
-            f"That leakage follows the cosine gradient is not supported {sure}: for "
-            f"{named('no gradient', 'opposite')}, over all personas the nearer change no more than the far"
+            f"That leakage follows the cosine gradient is not supported {sure}: over all "
+            f"personas, for {named('no gradient', 'opposite')}, the nearer change no more than the far"
         )
     return f"Whether leakage follows the cosine gradient over all personas cannot be told {sure}"
 
