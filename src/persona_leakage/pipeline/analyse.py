@@ -161,7 +161,7 @@ def main(cell: Cell) -> None:
             categories=categories_table(by_category(table, outcome), outcome),
             benchmarks=benchmarks_table(benchmarks, study.questions.train, outcome),
             diagnostics=behaviour.diagnose(before, after, role, questions),
-            samples=samples,
+            samples=tuple(table for table in samples if table.rows),
         )
         title = f"{spaced(cell.source)}, seed {cell.seed}, {spaced(cell.variant)}"
         curve = read_table(paths.adapter(study, cell) / "curve.csv", ["step", "loss"])
