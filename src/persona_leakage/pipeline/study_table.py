@@ -10,6 +10,7 @@ that write into one folder add to one table; a cell that is written again replac
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -56,9 +57,9 @@ def rows_of(result: CellResult, personas: pd.DataFrame) -> pd.DataFrame:
     """
     of_cell = {name: getattr(result, name) for name in OF_CELL}
     frame = pd.DataFrame(of_cell, index=personas.index).join(personas)
-    texts = dict.fromkeys(TEXTS, "string")  # of nothing but nulls, too
-    numbers = dict.fromkeys(frame.columns.difference([*TEXTS, "seed"]), float)
-    return frame.astype(texts | numbers)
+    types: dict[str, Any] = dict.fromkeys(TEXTS, "string")  # of nothing but nulls, too
+    types |= dict.fromkeys(frame.columns.difference([*TEXTS, "seed"]), float)
+    return frame.astype(types)
 
 
 @command
