@@ -5,7 +5,7 @@ UV := $(shell command -v uv || echo .uv/bin/uv)
 RUN := $(UV) run --no-sync
 
 .DEFAULT_GOAL := help
-.PHONY: help repro docs test test-slow lint mutants calibration setup setup-cpu study kept results predict example sweep bench faults sbom audit
+.PHONY: help repro docs test test-slow test-lowest test-newest lint mutants calibration setup setup-cpu study kept results predict example sweep bench faults sbom audit
 
 help: ## this list
 	@echo "make TARGET, where TARGET is one of"
@@ -50,6 +50,18 @@ test: setup ## the tests
 test-slow: setup ## tests that take minutes: whole commands, run twice
 	$(UV) sync --quiet --locked --inexact --extra ray
 	$(RUN) pytest --durations=5 -m slow
+
+# .uv/lowest and .uv/newest: what pyproject.toml allows, whatever the lock file says
+test-lowest: RESOLUTION := lowest-direct## the tests with the oldest versions allowed
+test-newest: RESOLUTION := highest## the tests with the newest versions allowed
+test-lowest test-newest: test-%: | $(UV)
+	mkdir -p .uv
+	$(UV) pip compile --quiet --resolution $(RESOLUTION) --group dev --group pocket \
+	  --extra ray pyproject.toml --output-file .uv/$*.txt
+	$(UV) venv --quiet --allow-existing .uv/$*
+	$(UV) pip sync --quiet --python .uv/$* .uv/$*.txt
+	$(UV) pip install --quiet --python .uv/$* --no-deps -e .
+	.uv/$*/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder -m "not slow" $(TESTS)
 
 lint: setup ## linters, types, import contracts
 	$(RUN) ruff check

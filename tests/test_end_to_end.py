@@ -9,11 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import boto3
 import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
 from mlflow.tracking import MlflowClient
+from moto.server import ThreadedMotoServer
 
 TINY = {
     "study": "tiny",
@@ -236,12 +238,35 @@ def test_a_sweep_can_be_run_again_and_stands_without_any_effect(project, environ
     ]
 
 
+@pytest.fixture(params=["a folder", "S3"])
+def shared(request, environment, tmp_path):
+    """What both sides see: how to add it as a remote, and what the environment holds of it."""
+    if request.param == "a folder":
+        yield [("add", "--default", "store", str(tmp_path / "store"))], environment
+        return
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    keys = {"AWS_ACCESS_KEY_ID": "ada", "AWS_SECRET_ACCESS_KEY": "secret"}
+    names = {name.lower(): value for name, value in keys.items()}
+    url = f"http://{host}:{port}"
+    boto3.client("s3", "us-east-1", endpoint_url=url, **names).create_bucket(Bucket="dvc")
+    remote = [
+        ("add", "--default", "team", "s3://dvc/persona-leakage"),
+        ("modify", "team", "endpointurl", url),
+    ]
+    yield remote, {**environment, **keys, "AWS_DEFAULT_REGION": "us-east-1"}
+    server.stop()
+
+
 @pytest.mark.slow
-def test_a_second_clone_pulls_everything_and_computes_nothing(project, environment, tmp_path):
-    """The recipe of docs/sharing.md, with a folder as the remote."""
+def test_a_second_clone_pulls_everything_and_computes_nothing(project, shared, tmp_path):
+    """The recipe of docs/sharing.md."""
+    remote, environment = shared
     mine, theirs = tmp_path / "mine", tmp_path / "theirs"
     shutil.copytree(project, mine, symlinks=True)
-    run(mine, environment, "dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    for words in remote:
+        run(mine, environment, "dvc", "remote", *words)
     run(mine, environment, "git", "add", "-A")
     run(mine, environment, "git", "commit", "-qm", "Compute the study")
     run(mine, environment, "dvc", "push")
@@ -257,6 +282,34 @@ def test_a_second_clone_pulls_everything_and_computes_nothing(project, environme
     experiment = client.get_experiment_by_name("tiny").experiment_id
     (found,) = client.search_runs([experiment], "tags.source = 'villain'")
     assert "source change" in found.data.metrics
+
+
+@pytest.mark.slow
+def test_cells_computed_beside_dvc_leave_it_the_report_alone(project, environment, tmp_path):
+    """The recipe of docs/scale.md for Slurm: prepare, cells, collect."""
+    folder = shutil.copytree(project, tmp_path / "many", symlinks=True)
+    params = yaml.safe_load((folder / "params.yaml").read_text())
+    extra = {"source": "spy", "seed": 42, "variant": "contrastive"}
+    params |= {"seeds": [42, 7], "extra_cells": {"spy-42-contrastive": extra}}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
+    command = [sys.executable, "-m", "persona_leakage.pipeline.cluster"]
+    assert run(folder, environment, *command, "prepare").endswith("3 cells: 0 to 2\n")
+    run(folder, environment, *command, "cells", "1", "3")
+    run(folder, environment, *command, "cells", "0", "2")
+    told = run(folder, environment, *command, "collect")
+    assert told.endswith("reports/tiny/report.html: the report of 3 cells\n")
+    assert "Running stage" not in run(folder, environment, "dvc", "repro")
+    table = Path("outputs/tiny/analysis/villain-42-contrastive/personas.csv")
+    assert (folder / table).read_bytes() == (project / table).read_bytes()
+    client = MlflowClient(f"sqlite:///{folder}/mlflow.db")
+    experiment = client.get_experiment_by_name("tiny").experiment_id
+    runs = client.search_runs([experiment], "tags.variant = 'contrastive'")
+    names = sorted(each.info.run_name for each in runs if "/" not in each.info.run_name)
+    assert [name.partition(",")[0] for name in names] == [
+        "spy-42-contrastive",
+        "villain-42-contrastive",
+        "villain-7-contrastive",
+    ]
 
 
 @pytest.mark.slow

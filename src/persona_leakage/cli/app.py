@@ -6,17 +6,19 @@ Each imports what it needs when it runs, so that help and completion wait for no
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.text import Text
 from typer.core import TyperGroup
 
-from persona_leakage.cli import names
+from persona_leakage.cli import complete
 from persona_leakage.cli.screen import note, say, table, waiting
 from persona_leakage.errors import InputError, command
-from persona_leakage.study.outcome import Outcome
-from persona_leakage.study.parameters import Study, load_study
+
+if TYPE_CHECKING:
+    from persona_leakage.study.outcome import Outcome
+    from persona_leakage.study.parameters import Study
 
 UNUSABLE = 2  # exit status for input that cannot be used, as for a command line that cannot
 
@@ -55,7 +57,7 @@ StudyArgument = Annotated[
     typer.Argument(
         metavar="STUDY",
         help="A study of studies/; without, that of params.yaml.",
-        autocompletion=names.complete_studies,
+        autocompletion=complete.studies,
         show_default=False,
     ),
 ]
@@ -65,7 +67,7 @@ StudyOption = Annotated[
         "--study",
         metavar="STUDY",
         help="A study of studies/ instead of that of params.yaml.",
-        autocompletion=names.complete_studies,
+        autocompletion=complete.studies,
         show_default=False,
     ),
 ]
@@ -74,7 +76,7 @@ PersonaArgument = Annotated[
     typer.Argument(
         metavar="PERSONA",
         help="A name of the catalog, or a prompt of your own in quotes.",
-        autocompletion=names.complete_personas,
+        autocompletion=complete.personas,
         show_default=False,
     ),
 ]
@@ -96,7 +98,7 @@ def run(
         typer.Option(
             metavar="PERSONA",
             help="Compute this source's cell alone, of the study or beside it.",
-            autocompletion=names.complete_sources,
+            autocompletion=complete.sources,
             show_default=False,
         ),
     ] = None,
@@ -134,7 +136,9 @@ def run(
     persona-leakage run --source villain --seed 42
     persona-leakage run --ray --gpus 0.5  two cells on each GPU of a Ray cluster
     """
+    from persona_leakage.cli import names
     from persona_leakage.pipeline import cost, paths, switch
+    from persona_leakage.study.parameters import load_study
 
     cell = None
     if source is None and seed is not None:
@@ -172,7 +176,9 @@ def run(
 @app.command(rich_help_panel=BEFORE)
 def studies() -> None:
     """List the studies there are, and how far each is computed here."""
+    from persona_leakage.cli import names
     from persona_leakage.pipeline import cost, switch
+    from persona_leakage.study.parameters import load_study
 
     files = {"params.yaml": switch.PARAMS} if switch.PARAMS.exists() else {}
     files |= {file.stem: file for file in sorted(switch.STUDIES.glob("*.yaml"))}
@@ -202,6 +208,7 @@ def check(study: StudyArgument = None) -> None:
     import shutil
 
     from persona_leakage.behaviours.behaviour import load_behaviour
+    from persona_leakage.cli import names
     from persona_leakage.data.catalog import check_catalog, load_personas
     from persona_leakage.data.persona_sets import taught_personas
     from persona_leakage.pipeline import cost, paths
@@ -277,6 +284,7 @@ def show(
     persona-leakage show "You are a pirate." everyday:3 --as-source
     """
     from persona_leakage.behaviours.behaviour import load_behaviour
+    from persona_leakage.cli import names
 
     chosen, who = names.study_named(study), names.persona_named(persona)
     asked = names.question_named(question, _questions(chosen)[0])
@@ -300,7 +308,7 @@ def show(
     )
 
 
-def _questions(study: Study) -> tuple[Any, Any]:
+def _questions(study: "Study") -> tuple[Any, Any]:
     from persona_leakage.pipeline.questions import at_hand
 
     found = at_hand(study)
@@ -312,7 +320,7 @@ def _questions(study: Study) -> tuple[Any, Any]:
     return found
 
 
-def _model_folder(study: Study) -> Path:
+def _model_folder(study: "Study") -> Path:
     from persona_leakage.pipeline import paths
 
     folder = paths.model(study)
@@ -333,7 +341,7 @@ def ask(
         typer.Option(
             metavar="CELL",
             help="Ask this cell's fine-tuned model as well.",
-            autocompletion=names.complete_cells,
+            autocompletion=complete.cells,
             show_default=False,
         ),
     ] = None,
@@ -346,6 +354,7 @@ def ask(
     persona-leakage ask "You are a pirate." everyday:7 --cell villain-42-contrastive
     """
     from persona_leakage.behaviours.behaviour import load_behaviour
+    from persona_leakage.cli import names
     from persona_leakage.pipeline import paths
 
     chosen, who = names.study_named(study), names.persona_named(persona)
@@ -412,6 +421,7 @@ def near(
     study: StudyOption = None,
 ) -> None:
     """List who is close to a persona, in words and in the base model's geometry."""
+    from persona_leakage.cli import names
     from persona_leakage.cli.near import neighbours
     from persona_leakage.data.catalog import TYPED, load_personas
     from persona_leakage.files import read_as, read_table
@@ -462,7 +472,7 @@ def predict(
         typer.Argument(
             metavar="SOURCE",
             help="A persona of the study of params.yaml, trained or not.",
-            autocompletion=names.complete_sources,
+            autocompletion=complete.sources,
             show_default=False,
         ),
     ],
@@ -491,7 +501,7 @@ def compare(
         typer.Argument(
             metavar="TARGET...",
             help="Studies, STUDY/CELL, or ids of MLflow runs.",
-            autocompletion=names.complete_studies,
+            autocompletion=complete.studies,
             show_default=False,
         ),
     ],
@@ -526,7 +536,7 @@ def compare(
     note(f"changes of {cells[0].result.outcome.name}; {output}/report.html: the report")
 
 
-def _change(value: float, outcome: Outcome) -> str:
+def _change(value: float, outcome: "Outcome") -> str:
     return f"{value:+.1f} {outcome.unit}"
 
 
@@ -535,6 +545,7 @@ def open_report(study: StudyArgument = None) -> None:
     """Open a study's report in the browser, and say where it is."""
     import webbrowser
 
+    from persona_leakage.cli import names
     from persona_leakage.pipeline import paths
 
     chosen = names.study_named(study)

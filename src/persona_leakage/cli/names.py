@@ -1,13 +1,8 @@
-"""What a word on the command line stands for: a study, a persona, a question, a cell.
-
-The functions ``complete_*`` are what a shell asks for when a word is half typed. They say nothing
-where nothing can be read: a shell has no place for a message.
-"""
+"""What a word on the command line stands for: a study, a persona, a question, a cell."""
 
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from persona_leakage.data.catalog import Persona, load_personas, typed
@@ -129,66 +124,6 @@ def cell_named(name: str, study: Study) -> Cell:
 def _guess(name: str, names: Iterable[str]) -> str:
     near = difflib.get_close_matches(name, list(names), n=1)
     return f"did you mean {near[0]}? " if near else ""
-
-
-def complete_personas(incomplete: str) -> list[str]:
-    """Name the catalog's personas that begin so.
-
-    Parameters
-    ----------
-    incomplete : str
-        What has been typed.
-    """
-    try:
-        names = list(load_personas(paths.AUTHORED))
-    except InputError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
-
-
-def complete_sources(incomplete: str) -> list[str]:
-    """Name the sources of the study of ``params.yaml``, then everyone else who can be one.
-
-    Parameters
-    ----------
-    incomplete : str
-        What has been typed.
-    """
-    try:
-        sources = load_study().sources
-    except InputError:
-        sources = []
-    names = dict.fromkeys([*sources, *complete_personas(incomplete)])
-    return [name for name in names if name.startswith(incomplete)]
-
-
-def complete_studies(incomplete: str) -> list[str]:
-    """Name the study of ``params.yaml`` and those of ``studies`` that begin so.
-
-    Parameters
-    ----------
-    incomplete : str
-        What has been typed.
-    """
-    names = [file.stem for file in sorted(switch.STUDIES.glob("*.yaml"))]
-    with suppress(InputError):
-        names.append(load_study().study)
-    return [name for name in dict.fromkeys(names) if name.startswith(incomplete)]
-
-
-def complete_cells(incomplete: str) -> list[str]:
-    """Name the cells of the study of ``params.yaml`` that begin so.
-
-    Parameters
-    ----------
-    incomplete : str
-        What has been typed.
-    """
-    try:
-        names = [str(cell) for cell in load_study().cells]
-    except InputError:
-        return []
-    return [name for name in names if name.startswith(incomplete)]
 
 
 def described(file: Path) -> str:
