@@ -96,11 +96,14 @@ bench: setup ## this machine's processor against the baselines, docs/performance
 	done
 	$(RUN) python benchmarks/render.py
 
+# before `mlflow run` makes it, which a kill would leave half-made, and blocked
+STORE := $(RUN) python -c "from persona_leakage.pipeline.tracking import store; store()"
 setup: .venv/ready ## the environment of the lock file
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
 	$(UV) pip install --no-deps -e .
+	$(STORE)
 	touch $@
 
 # the lock file has torch as PyPI builds it, with 3.3 GB for NVIDIA's GPUs
@@ -114,6 +117,7 @@ setup-cpu: | $(UV) ## the same with torch's build without CUDA: about 2 GB inste
 	$(UV) pip install --no-deps --extra-index-url $(TORCH_CPU) \
 	  --index-strategy unsafe-best-match --compile-bytecode -r .requirements-cpu.txt
 	$(UV) pip install --no-deps -e .
+	$(STORE)
 	touch .venv/ready
 
 .uv/bin/uv:
