@@ -107,11 +107,14 @@ bench: setup ## this machine's processor against the baselines, docs/performance
 	done
 	$(RUN) python benchmarks/render.py
 
+# before `mlflow run` makes it, which a kill would leave half-made, and blocked
+STORE := $(RUN) python -c "from persona_leakage.pipeline.tracking import store; store()"
 setup: .venv/ready ## the environment of the lock file
 
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
 	$(UV) pip install --no-deps -e .
+	$(STORE)
 	touch $@
 
 # the lock file has torch as PyPI builds it, with 3.3 GB for NVIDIA's GPUs
@@ -127,6 +130,7 @@ setup-cpu: | $(UV) ## the same with torch's build without CUDA: about 2 GB inste
 	  echo "no environment was made: $(TORCH_CPU) must be reachable; \`make setup\` takes\
 	 PyPI's build instead, with 3.3 GB for GPUs"; exit 1; }
 	$(UV) pip install --no-deps -e .
+	$(STORE)
 	touch .venv/ready
 
 .uv/bin/uv:

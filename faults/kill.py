@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -150,9 +150,7 @@ class Campaign:
     def __init__(self, scratch: Path):
         self.scratch = scratch
         model = scratch / "model"
-        maker = get_context("fork").Process(target=make_model, args=(model,))
-        maker.start()  # not here: a process that has computed with torch cannot be forked
-        maker.join()
+        in_a_fork(make_model, model)
         self.project = checkout(scratch / "project", model)
         other = yaml.safe_load((self.project / "params.yaml").read_text()) | {"study": "other"}
         (self.project / "studies" / "other.yaml").write_text(yaml.safe_dump(other))
@@ -202,6 +200,7 @@ class Campaign:
     def compute_with_dvc(self) -> None:
         """Compute the study with DVC; keep the states on the way."""
         self.reset("nothing")
+        in_a_fork(make_store, self.project)  # as `make setup` does
         for state, targets in UNTIL.items():
             self.must(("dvc", "repro", *targets))
             self.save(state)
@@ -391,6 +390,35 @@ class Campaign:
 
     def _when(self, file: Path) -> int:
         return file.stat().st_mtime_ns if file.exists() else 0
+
+
+def in_a_fork(work: Callable[[Path], Any], path: Path) -> None:
+    """Work elsewhere: a process that has computed with torch cannot be forked.
+
+    Parameters
+    ----------
+    work : callable
+        Is given ``path``.
+    path : Path
+        Of a file or folder.
+    """
+    other = get_context("fork").Process(target=work, args=(path,))
+    other.start()
+    other.join()
+
+
+def make_store(project: Path) -> None:
+    """Make MLflow's store.
+
+    Parameters
+    ----------
+    project : Path
+        A checkout.
+    """
+    from persona_leakage.pipeline.tracking import store
+
+    os.chdir(project)
+    store()
 
 
 def _remove(path: Path) -> None:

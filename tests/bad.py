@@ -265,7 +265,9 @@ KINDS = {
 
 
 def visible(text):
-    return any(unicodedata.category(letter)[0] not in "CZ" for letter in text)
+    # what is unassigned may be a letter in another Python's Unicode, what is private has a font
+    hidden = ("Cc", "Cf", "Cs", "Zs", "Zl", "Zp")
+    return any(unicodedata.category(letter) not in hidden for letter in text)
 
 
 def finite(content):

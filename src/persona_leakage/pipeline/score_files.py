@@ -40,7 +40,7 @@ def read_scores(folder: Path, personas: Iterable[str], outcome: Outcome) -> pd.D
         if not file.exists():
             raise InputError(f"{file}: no such file; `dvc repro` scores {name}")
         frame = read_table(file, COLUMNS)
-        if frame.empty or not (frame["persona"] == name).all():
+        if frame.empty or set(frame["persona"].map(str)) != {name}:
             raise InputError(f"{file}: damaged (no scores of {name}); {MADE_AGAIN}")
         try:
             finite = np.isfinite(np.concatenate(list(frame["scores"])).astype(float)).all()

@@ -421,6 +421,8 @@ def checked(frame: pd.DataFrame, schema: pa.DataFrameSchema, where: Path | str) 
     """
     try:
         return schema.validate(frame, lazy=True)
+    except (TypeError, ValueError) as error:  # a list where a text or a number belongs
+        raise InputError(f"{where}: not a table of such values ({error}); {RENEW}") from error
     except SchemaErrors as error:
         fault = error.failure_cases.iloc[0].to_dict()
         value = fault["failure_case"]
