@@ -187,7 +187,8 @@ def _course(conclusion: Verdict, judged: Sequence[Finding]) -> str:
     if conclusion.answer == "not supported":
         return (
             f"That leakage follows the cosine gradient is not supported {sure}: over all "
-            f"personas, for {named('no gradient', 'opposite')}, the nearer change no more than the far"
+            f"personas the nearer change no more than the far "
+            f"({named('no gradient', 'opposite')})"
         )
     return f"Whether leakage follows the cosine gradient over all personas cannot be told {sure}"
 
