@@ -8,6 +8,7 @@ from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.errors import InputError
 from persona_leakage.files import write_json
 from persona_leakage.pipeline import keep, paths
+from persona_leakage.pipeline.report import precision_of
 from persona_leakage.pipeline.score_files import read_scores, write_scores
 from persona_leakage.study.cell import Cell
 
@@ -88,3 +89,21 @@ def test_a_flipped_bit_in_what_is_kept_is_noticed_or_changes_nothing(computed, t
 def test_a_study_of_which_nothing_is_kept_is_named(computed, tmp_path):
     with pytest.raises(InputError, match="nothing is kept of the study pocket"):
         keep.restore(computed, tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("pinned", "noted", "said"),
+    [
+        ("bfloat16", {}, "bfloat16"),  # kept before it was noted
+        ("auto", {"precision": "float32"}, "float32"),
+        ("auto", {}, "not recorded"),
+    ],
+)
+def test_a_report_states_the_precision_that_was_computed_with(
+    pinned, noted, said, study, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    write_json(paths.centroids(study) / "manifest.json", {"layer": 2, **noted})
+    model = study.model.model_copy(update={"precision": pinned})
+    told = precision_of(study.model_copy(update={"model": model}))
+    assert told == f"{said} (model.precision: {pinned})"

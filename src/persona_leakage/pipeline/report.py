@@ -76,7 +76,6 @@ def origins(study: Study) -> Record:
     """
     from persona_leakage.pipeline.tracking import provenance  # with it comes MLflow
 
-    served = read_json(paths.centroids(study) / "manifest.json").get("precision", "not recorded")
     files = {
         "params.yaml": Path("params.yaml"),
         "personas": paths.personas(study),
@@ -89,8 +88,22 @@ def origins(study: Study) -> Record:
         f"{name}, SHA-256": digest for name, digest in weights_of(paths.model(study)).items()
     }
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    computed = {"precision": f"{served} (model.precision: {study.model.precision})"}
+    computed = {"precision": precision_of(study)}
     return {**provenance(), "libraries": libraries, **computed, **hashes}
+
+
+def precision_of(study: Study) -> str:
+    """State the precision that was computed with, and the one that was asked for.
+
+    Parameters
+    ----------
+    study : Study
+        Of ``params.yaml``, measured.
+    """
+    asked = study.model.precision  # is what was computed with, unless it was left open
+    unsaid = "not recorded" if asked == "auto" else asked
+    served = read_json(paths.centroids(study) / "manifest.json").get("precision", unsaid)
+    return f"{served} (model.precision: {asked})"
 
 
 if __name__ == "__main__":

@@ -112,9 +112,7 @@ def answers(
                 "replies": _clipped("; ".join(replies)),
                 "right": _clipped(replies[int(first["answer"])]),
                 **{
-                    f"by {name}": " → ".join(
-                        _clipped(replies[side[name, question.key]]) for side in sides
-                    )
+                    f"by {name}": _turned(*(replies[side[name, question.key]] for side in sides))
                     for name in who
                 },
             }
@@ -133,7 +131,7 @@ def answers(
         "Asked",
         f"{len(drawn)} of {len(asked)} questions, drawn by the seed of the split, the same for all "
         "cells of a study. Nearest and farthest of the never-trained, by cosine. An arrow leads "
-        "from the answer before training to the one after.",
+        "from the answer before training to another one after.",
     )
 
 
@@ -182,6 +180,12 @@ def named(question: Question, behaviour: Behaviour, answer: str) -> str:
 def _chosen(scores: pd.DataFrame) -> Mapping[tuple[str, str], int]:
     keys = zip(scores["persona"], scores["question"], strict=True)
     return dict(zip(keys, scores["chosen"].astype(int), strict=True))
+
+
+def _turned(before: str, after: str) -> str:
+    if before == after:
+        return f"{_clipped(after)} (unchanged)"
+    return f"{_clipped(before)} → {_clipped(after)}"
 
 
 def _clipped(text: str) -> str:
