@@ -5,7 +5,7 @@ import yaml
 from conftest import ROOT
 
 from persona_leakage.errors import InputError
-from persona_leakage.pipeline import cell
+from persona_leakage.pipeline import cell, cells
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.cell import Cell, dose, parse_cell, until
 from persona_leakage.study.parameters import load_study
@@ -105,3 +105,25 @@ def test_a_wrong_command_line_is_one_sentence_and_exit_1(command_line, capsys, w
 def test_a_variant_may_stop_after_so_many_steps():
     assert (until("until_40"), until("contrastive"), until("dose_5")) == (40, None, None)
     assert parse_cell("villain", "42", "until_40") == Cell("villain", 42, "until_40")
+
+
+def test_all_cells_are_trained_in_one_process_before_one_is_scored(monkeypatch):
+    done = []
+
+    def stage(name):
+        return lambda cell: done.append((name, str(cell)))
+
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(cells, "repro", lambda *names: done.append(("shared", names)))
+    monkeypatch.setattr(
+        cells, "STEPS", {"train": (stage("contrast"), stage("train")), "evaluate": (stage("ask"),)}
+    )
+    two = load_study().model_copy(update={"seeds": [1, 2]})
+    monkeypatch.setattr(cells, "load_study", lambda: two)
+    cells.main()
+    first, second = map(str, two.cells)
+    assert done == [
+        ("shared", cell.SHARED),
+        *(("contrast", first), ("train", first), ("contrast", second), ("train", second)),
+        *(("ask", first), ("ask", second)),
+    ]
