@@ -90,10 +90,12 @@ def recipe_trainer(
     steps: int,
     seed: int,
     bf16: bool,
+    liger: bool = False,
 ) -> SFTTrainer:
     """TRL's trainer with the recipe as written: padding, gradient checkpointing, TRL's own loss.
 
-    The schedule is the one of the whole recipe, of which ``steps`` are run.
+    The schedule is the one of the whole recipe, of which ``steps`` are run. With ``liger``, as who
+    has the memory and wants speed would set it: Liger's kernels and loss, nothing computed twice.
     """
     plain = data.remove_columns("shared").map(
         lambda row: {"completion_mask": [int(x != IGNORED) for x in row["labels"]]},
@@ -111,7 +113,8 @@ def recipe_trainer(
         weight_decay=recipe.weight_decay,
         max_grad_norm=recipe.max_grad_norm,
         completion_only_loss=True,
-        gradient_checkpointing=True,
+        gradient_checkpointing=not liger,
+        use_liger_kernel=liger,
         bf16=bf16,
         logging_steps=1,
         save_strategy="no",

@@ -1,20 +1,23 @@
 """Training steps and scoring on a GPU at two sizes, against what the arithmetic needs.
 
-    python benchmarks/gpu_steps.py SNAPSHOT OUTPUT.json [--personas 11]
+    python benchmarks/gpu_steps.py SNAPSHOT OUTPUT.json [--personas 11] [--scoring]
 
 SNAPSHOT is a folder laid out like the hub's allenai/ai2_arc. Of each shape, with random weights: a
 cell is trained with steps launched kernel by kernel, twice, then with recorded ones, on the same
-examples in the same order; then personas are scored with several budgets of tokens per pass.
+examples in the same order, and by TRL with Liger's kernels; then personas are scored with several
+budgets of tokens per pass. With ``--scoring`` that alone is measured anew, and the rest of OUTPUT
+stays.
 """
 
 import argparse
 import gc
+import json
 import tempfile
 import time
 from pathlib import Path
 
 import torch
-from baselines import losses
+from baselines import losses, recipe_trainer
 from full_size import (
     SHAPES,
     body_of,
@@ -45,26 +48,33 @@ def main():
     parser.add_argument("snapshot")
     parser.add_argument("output", type=Path)
     parser.add_argument("--personas", type=int, default=11)
+    parser.add_argument("--scoring", action="store_true")
     given = parser.parse_args()
+    before = json.loads(given.output.read_text()) if given.scoring else {}
     report = Report(given.output, machine())
+    report.update(before)
     made_of = material(given.snapshot)
-    report.note("matrix_tflops", matrix_rate() / 1e12)
+    rate = matrix_rate() / 1e12
+    if not given.scoring:
+        report.note("matrix_tflops", rate)
     for name in SHAPES:
-        with tempfile.TemporaryDirectory() as scratch:
-            measure(name, made_of, given.personas, scratch, report)
+        base = make_base(name)
+        if not given.scoring:
+            with tempfile.TemporaryDirectory() as scratch:
+                train(name, base, made_of, scratch, report)
+        score(name, base, made_of, given.personas, rate, report)
+        del base
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def measure(name, made_of, count, scratch, report):
-    """Train and score one shape."""
+def train(name, base, made_of, scratch, report):
+    """Train one shape in every way."""
     study, personas, tokenizer = made_of.study, made_of.personas, made_of.tokenizer
     cell = Cell("villain", 42, "contrastive")
     examples = build(study.contrast, cell, personas, made_of.taught, made_of.behaviour)
     data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
-    base = make_base(name)
     rate = report["matrix_tflops"] * 1e12
-
     found = {"parameters": sum(p.numel() for p in base.parameters())}
     curves = {}
     for way in ("launched", "again", "recorded"):
@@ -83,8 +93,7 @@ def measure(name, made_of, count, scratch, report):
         found[way] = {
             "steps": trainer.state.global_step,
             "seconds": seconds,
-            "seconds_per_step": (clock.seconds[-1] - clock.seconds[FIRST])
-            / (len(clock.seconds) - 1 - FIRST),
+            "seconds_per_step": clock.per_step(),
             "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
             "first_loss": curves[way][0],
             "last_loss": curves[way][-1],
@@ -106,8 +115,14 @@ def measure(name, made_of, count, scratch, report):
     found["times_the_needed"] = found["recorded"]["seconds"] / (
         found["recorded"]["steps"] * found["needed_seconds_per_step"]
     )
+    if report["machine"]["liger"]:
+        found["trl_liger"] = outside(base, tokenizer, data, study.train, scratch)
     report.note(f"training_{name}", found)
 
+
+def score(name, base, made_of, count, rate, report):
+    """Score personas with one shape, by the tokens of a pass."""
+    study, personas, tokenizer = made_of.study, made_of.personas, made_of.tokenizer
     base = fused(base.eval())
     systems = [persona.prompt for persona in list(personas.values())[:count]]
     prompts = list(items(tokenizer, systems, made_of.asked, study.model.system_role))
@@ -119,10 +134,37 @@ def measure(name, made_of, count, scratch, report):
         seconds, _ = timed(lambda: list(logprobs_of_each(base, prompts)))
         by_budget[budget] = {
             "seconds_per_persona": seconds / len(prompts),
-            "share_of_matrix_rate": flops / seconds / rate,
+            "share_of_matrix_rate": flops / seconds / rate / 1e12,
         }
-        report.note(f"scoring_{name}", {"chosen": chosen, "by_budget": by_budget})
+        numbers = {"matrix_tflops": rate, "chosen": chosen, "by_budget": by_budget}
+        report.note(f"scoring_{name}", numbers)
     scoring.packed_budget = packed_budget
+    made = items(tokenizer, systems, made_of.asked, study.model.system_role)
+    seconds, _ = timed(lambda: list(logprobs_of_each(base, made)))
+    report.note(f"scoring_{name}", numbers | {"prompts_made_on_the_way": seconds / len(prompts)})
+
+
+def outside(base, tokenizer, data, recipe, scratch):
+    """Train the same examples with TRL and Liger's kernels, which stay in the base."""
+    model = training.adapted(base, recipe)
+    trainer = recipe_trainer(
+        model, tokenizer, data, recipe, scratch, steps=LAUNCHED, seed=42, bf16=True, liger=True
+    )
+    clock = Clock()
+    trainer.add_callback(clock)
+    torch.backends.cuda.enable_cudnn_sdp(True)  # torch's default, which ``settle`` turns off
+    torch.cuda.reset_peak_memory_stats()
+    trainer.train()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    curve = losses(trainer)
+    model.unload()
+    return {
+        "steps": trainer.state.global_step,
+        "seconds_per_step": clock.per_step(),
+        "peak_GiB": torch.cuda.max_memory_allocated() / 2**30,
+        "first_loss": curve[0],
+        "last_loss": curve[-1],
+    }
 
 
 def batches_of(data, recipe):
@@ -142,6 +184,10 @@ class Clock(training.TrainerCallback):
         """Note the time, once the GPU is done."""
         torch.cuda.synchronize()
         self.seconds.append(time.perf_counter())
+
+    def per_step(self):
+        """Mean seconds of a step, but for the first few."""
+        return (self.seconds[-1] - self.seconds[FIRST]) / (len(self.seconds) - 1 - FIRST)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,8 @@
 f4618ff is the last commit before the steps were recorded; what it scores with, a budget of tokens
 per pass, is its own rule's and the 2,048 of the commits before it. SNAPSHOT is a folder laid out
 like the hub's allenai/ai2_arc. A cell is trained whole; of its personas some are scored, and the
-seconds of WANTED follow from theirs, since the time is linear in them. Weights are random, made
-on the GPU in the place of those that a stage would load.
+seconds of WANTED follow from those of the later half of them, each the same work. Weights are
+random, made on the GPU in the place of those that a stage would load. DVC runs a process a stage.
 """
 
 import argparse
@@ -52,32 +52,30 @@ def measure(given):
     report = Report(given.output, machine() | {"personas": given.personas, "wanted": WANTED})
     early, ours = given.earlier.resolve(), Path.cwd()
 
-    def stages(code, **how):
-        parts = [*run(given, code, "train", **how), *run(given, code, "score", **how)]
-        return {"processes": parts, "cell": sum(map(seconds, parts))}
+    def note(name, parts):
+        report.note(name, {"processes": parts, "cell": sum(map(seconds, parts))})
 
-    report.note("earlier, 2,048 tokens a pass", stages(early, budget=2048))
-    report.note("earlier", stages(early))
-    report.note("a process a stage", stages(ours))
+    trained = run(given, early, "train")  # whatever it scores with
+    note("earlier, 2,048 tokens a pass", [*trained, *run(given, early, "score", budget=2048)])
+    note("earlier", [*trained, *run(given, early, "score")])
+    note("a process a stage", [*run(given, ours, "train"), *run(given, ours, "score")])
     whole = run(given, ours, "train", "score", sources=SOURCES[:2])
     report.note(
         "one process for all cells",
         # that it starts is shared by the cells of a study
         {"processes": whole, "cell": whole[0]["start"] / CELLS + (seconds(whole[0], 0)) / 2},
     )
-    for count in (2, 3):
-        beside = run(given, ours, "train", "score", beside=count)
-        together = max(map(seconds, beside))
-        report.note(
-            f"{count} processes side by side",
-            {"processes": beside, "cell": together / count},
-        )
+    beside = run(given, ours, "train", "score", beside=len(SOURCES))
+    report.note(
+        f"{len(SOURCES)} processes side by side",
+        {"processes": beside, "cell": max(map(seconds, beside)) / len(SOURCES)},
+    )
 
 
 def seconds(process, start=1):
     """Add up a process's seconds, those of scoring as of all personas wanted."""
-    scale = WANTED / process["personas"]
-    return process["start"] * start + process["train"] + process["score"] * scale
+    more = process["later"] * (WANTED / process["personas"] - 1) * 2
+    return process["start"] * start + process["train"] + process["score"] + more
 
 
 def run(given, code, *parts, budget=None, sources=SOURCES[:1], beside=1):
@@ -119,13 +117,13 @@ def compute(given):
         scoring.token_budget = lambda model: given.budget
     made_of = material(str(given.snapshot))
     study, personas, tokenizer = made_of.study, made_of.personas, made_of.tokenizer
-    spent = {"start": 0.0, "train": 0.0, "score": 0.0, "personas": given.personas}
+    spent = {"start": 0.0, "train": 0.0, "score": 0.0, "later": 0.0, "personas": given.personas}
     clock = [given.since]
 
-    def lap(name, of=time.time):
+    def lap(name):
         torch.cuda.synchronize()
-        spent[name] += of() - clock[0]
-        clock[0] = of()
+        spent[name] += time.time() - clock[0]
+        clock[0] = time.time()
 
     for source in given.sources:
         if "train" in given.part:
@@ -152,10 +150,13 @@ def compute(given):
             systems = [persona.prompt for persona in list(personas.values())[: given.personas]]
             everyone = scoring.items(tokenizer, systems, made_of.asked, study.model.system_role)
             if hasattr(scoring, "logprobs_of_each"):
-                list(scoring.logprobs_of_each(base, everyone))
+                scored = scoring.logprobs_of_each(base, everyone)
             else:
-                for items in everyone:
-                    scoring.continuation_logprobs(base, items)
+                scored = (scoring.continuation_logprobs(base, items) for items in everyone)
+            for number, _ in enumerate(scored, start=1):
+                if number == given.personas // 2:
+                    half = time.time()
+            spent["later"] += time.time() - half
             lap("score")
             del base
     print(json.dumps(spent))

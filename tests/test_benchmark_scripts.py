@@ -10,7 +10,14 @@ from conftest import ROOT
 
 FOLDER = ROOT / "benchmarks"
 FILES = sorted(file.stem for file in FOLDER.glob("*.py"))
-COMMANDS = ["full_size", "gpu_steps", "processor_scoring", "processor_training", "several_gpus"]
+COMMANDS = [
+    "full_size",
+    "gpu_steps",
+    "processor_scoring",
+    "processor_training",
+    "several_gpus",
+    "study_on_gpu",
+]
 
 
 @pytest.fixture

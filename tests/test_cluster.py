@@ -53,7 +53,9 @@ def stages(two_cells, monkeypatch):
 
         return write
 
-    monkeypatch.setattr(one, "STAGES", [stage(*each) for each in cluster.OF_CELL.items()])
+    made = {name: stage(name, folder) for name, folder in cluster.OF_CELL.items()}
+    steps = {name: (made[name],) for name in ("evaluate", "analyse")}
+    monkeypatch.setattr(one, "STEPS", {"train": (made["contrast"], made["train"]), **steps})
     return ran
 
 
@@ -71,16 +73,16 @@ def dvc(monkeypatch):
 
 
 def test_a_finished_cell_is_left_alone(stages, capsys):
-    assert cluster.compute(VILLAIN) is None
+    assert cluster.compute([VILLAIN]) == {}
     assert [name for name, _ in stages] == list(cluster.OF_CELL)
-    assert cluster.compute(VILLAIN) is None
+    assert cluster.compute([VILLAIN]) == {}
     assert len(stages) == 4
     assert "cell 1 of 2, villain-42-contrastive: finished before" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change", ["gone", "another", "shared", "parameters", "libraries"])
 def test_a_cell_is_computed_again_whatever_differs(stages, two_cells, change, monkeypatch):
-    cluster.compute(VILLAIN)
+    cluster.compute([VILLAIN])
     if change == "gone":
         (paths.scores(two_cells, VILLAIN) / "made.json").unlink()
     elif change == "another":
@@ -93,7 +95,7 @@ def test_a_cell_is_computed_again_whatever_differs(stages, two_cells, change, mo
         Path("params.yaml").write_text(yaml.safe_dump(params))
     else:
         monkeypatch.setattr(cluster, "version", lambda _: "another")
-    cluster.compute(VILLAIN)
+    cluster.compute([VILLAIN])
     assert len(stages) == 8
 
 
@@ -101,20 +103,20 @@ def test_a_cell_that_stops_says_why_and_is_not_finished(stages, two_cells, monke
     def stop(_):
         sys.exit("error: the disk is full")
 
-    monkeypatch.setattr(one, "STAGES", [*one.STAGES[:2], stop])
-    assert cluster.compute(VILLAIN) == "error: the disk is full"
+    monkeypatch.setattr(one, "STEPS", one.STEPS | {"evaluate": (stop,)})
+    assert cluster.compute([VILLAIN]) == {VILLAIN: "error: the disk is full"}
     assert not cluster.is_finished(two_cells, VILLAIN, cluster.computed_from(two_cells))
 
 
 def test_dvc_is_told_of_the_finished_cells_alone_by_the_names_of_its_stages(stages, dvc):
-    cluster.compute(SPY)
+    cluster.compute([SPY])
     with pytest.raises(InputError, match="1 of 2 cells are finished; villain-42-contrastive: torn"):
         cluster.collect({VILLAIN: "error: torn"})
     names = [f"{stage}_extra@{SPY}" for stage in cluster.OF_CELL]
     assert dvc == [["commit", "--quiet", "--force", *names]]
     declared = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     assert {name.partition("@")[0] for name in names} < set(declared)
-    cluster.compute(VILLAIN)
+    cluster.compute([VILLAIN])
     cluster.collect()
     assert f"train@{VILLAIN}" in dvc[1]
     assert dvc[2] == ["repro", "--quiet"]  # the report alone is left
@@ -123,8 +125,15 @@ def test_dvc_is_told_of_the_finished_cells_alone_by_the_names_of_its_stages(stag
 def test_a_stretch_of_cells_is_computed_and_another_is_refused(stages):
     cluster.main("cells", 1, 2)
     assert {cell for _, cell in stages} == {SPY}
-    with pytest.raises(SystemExit, match="cells 2 to 3: the study has 2"):
+    with pytest.raises(SystemExit, match="no cells from 2 on: the study has 2"):
         cluster.main("cells", 2, 4)
+
+
+def test_all_cells_of_a_process_are_trained_before_one_is_scored(stages):
+    cluster.main("cells")
+    of_both = [[(name, cell) for cell in (VILLAIN, SPY)] for name in ("evaluate", "analyse")]
+    trained = [(name, cell) for cell in (VILLAIN, SPY) for name in ("contrast", "train")]
+    assert stages == [*trained, *of_both[0], *of_both[1]]
 
 
 def ray_of(results, **resources):
@@ -156,6 +165,7 @@ def test_a_cell_that_ray_loses_stops_no_other(two_cells, capsys):
     ray = ray_of({VILLAIN: "killed", SPY: None})
     stopped = cluster.on_ray(ray, two_cells.cells, cpus=2, gpus=0.5)
     assert stopped == {VILLAIN: "the worker died, four times"}
+    assert ray.options.pop("max_calls") == 1
     assert ray.options == {"num_cpus": 2, "num_gpus": 0.5, "max_retries": cluster.RETRIES}
     assert f"{SPY}: finished (2 of 2)" in capsys.readouterr().out
 

@@ -1,9 +1,12 @@
+import gc
+
 import numpy as np
 import pytest
 from conftest import all_asked
 
 from persona_leakage.errors import InputError
 from persona_leakage.model.chat import Asked
+from persona_leakage.model.kernels import frozen
 from persona_leakage.model.scoring import (
     Item,
     batches,
@@ -101,3 +104,10 @@ def test_scoring_leaves_the_model_s_attention_as_it_was(scoring, llama, tokenize
     [prompts] = items(tokenizer, ["You are a spy."], all_asked(everyday[:2], scoring), "template")
     continuation_logprobs(llama, prompts)
     assert llama.config._attn_implementation == before
+
+
+def test_what_is_there_is_kept_from_the_collector_while_a_gpu_scores():
+    before = gc.get_freeze_count()
+    with frozen():
+        assert gc.get_freeze_count() > before
+    assert gc.get_freeze_count() == 0

@@ -40,6 +40,7 @@ from persona_leakage.model.kernels import (
     attending_to,
     attends_to_stretches,
     attention_of,
+    frozen,
 )
 from persona_leakage.model.packed import packed, portions
 from persona_leakage.model.shared_prefix import (
@@ -173,13 +174,14 @@ def logprobs_of_each(
     """
     ahead = model.device.type != "cpu"
     launched: list[tuple[Sequence[Item], torch.Tensor, list[_Target]]] = []
-    for items in everyone:
-        with torch.inference_mode():
-            launched.append((items, *_token_logprobs(model, items, advance)))
-        if len(launched) > ahead:
-            yield _read(*launched.pop(0))
-    for one in launched:
-        yield _read(*one)
+    with frozen() if ahead else nullcontext():
+        for items in everyone:
+            with torch.inference_mode():
+                launched.append((items, *_token_logprobs(model, items, advance)))
+            if len(launched) > ahead:
+                yield _read(*launched.pop(0))
+        for one in launched:
+            yield _read(*one)
 
 
 def _read(

@@ -3,7 +3,7 @@
     python -m persona_leakage.pipeline.cluster ray --gpus 1   # everything, with Ray
 
     python -m persona_leakage.pipeline.cluster prepare        # the same step by step: once
-    python -m persona_leakage.pipeline.cluster cells 0 5      # cells 0 to 4, here, without DVC
+    python -m persona_leakage.pipeline.cluster cells 0 5      # cells 0 to 4 (or all), here
     python -m persona_leakage.pipeline.cluster collect        # once all are there
 
 Cells are independent of each other. DVC lets one command run at a time, so it computes what cells
@@ -16,6 +16,7 @@ DVC, one run in MLflow.
 """
 
 import argparse
+import gc
 import os
 import subprocess
 import sys
@@ -49,31 +50,44 @@ def prepare() -> None:
     one.repro(*one.PREPARED)
 
 
-def compute(cell: Cell) -> str | None:
-    """Compute a cell, as far as it is not finished, without DVC.
+def compute(cells: Sequence[Cell]) -> dict[Cell, str]:
+    """Compute cells in this process, as far as they are not finished, without DVC.
+
+    All are trained before one is scored: scoring changes kernels for the whole process.
 
     Parameters
     ----------
-    cell : Cell
+    cells : sequence of Cell
         Of the study in ``params.yaml``, which is prepared.
 
     Returns
     -------
-    str or None
-        The sentence that says why it was not finished.
+    dict
+        Cell to the sentence that says why it was not finished.
     """
     study = load_study()
     key = computed_from(study)
-    if is_finished(study, cell, key):
-        print(f"{study.place(cell)}: finished before", flush=True)
-        return None
-    try:
-        for stage in one.STAGES:
-            stage(cell)
-    except SystemExit as end:  # a command has said so
-        return str(end.code)
-    write_json(_note(study, cell), {"from": key, "made": _made(study, cell)})
-    return None
+    stopped: dict[Cell, str] = {}
+    ahead = []
+    for cell in cells:
+        if is_finished(study, cell, key):
+            print(f"{study.place(cell)}: finished before", flush=True)
+        else:
+            ahead.append(cell)
+    for stages in one.STEPS.values():
+        for cell in ahead:
+            if cell in stopped:
+                continue
+            try:
+                for stage in stages:
+                    stage(cell)
+            except SystemExit as end:  # a command has said so
+                stopped[cell] = str(end.code)
+            gc.collect()  # a trainer refers to itself, and holds a model on the GPU
+    for cell in ahead:
+        if cell not in stopped:
+            write_json(_note(study, cell), {"from": key, "made": _made(study, cell)})
+    return stopped
 
 
 def computed_from(study: Study) -> str:
@@ -242,7 +256,8 @@ def on_ray(ray: Any, cells: Sequence[Cell], cpus: float, gpus: float) -> dict[Ce
     dict
         Cell to the sentence that says why it was not finished.
     """
-    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES)(_on_worker)
+    # a process per cell: scoring changes kernels for the whole process, and training wants its own
+    task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_retries=RETRIES, max_calls=1)(_on_worker)
     environment = {name: v for name, v in os.environ.items() if name.startswith(PASSED_ON)}
     running = {task.remote(cell, Path.cwd(), environment): cell for cell in cells}
     stopped = {}
@@ -265,11 +280,11 @@ def on_ray(ray: Any, cells: Sequence[Cell], cpus: float, gpus: float) -> dict[Ce
 def _on_worker(cell: Cell, folder: Path, environment: Mapping[str, str]) -> str | None:
     os.chdir(folder)
     os.environ.update(environment)
-    return compute(cell)
+    return compute([cell]).get(cell)
 
 
 @command
-def main(step: str, begin: int = 0, end: int = 0) -> None:
+def main(step: str, begin: int = 0, end: int | None = None) -> None:
     """Do a step of it.
 
     Parameters
@@ -277,7 +292,7 @@ def main(step: str, begin: int = 0, end: int = 0) -> None:
     step : {"prepare", "cells", "collect"}
         Which.
     begin, end : int
-        The first cell in the order of ``Study.cells``, and the one behind the last.
+        The first cell in the order of ``Study.cells``, and the one behind the last; all.
 
     Raises
     ------
@@ -292,9 +307,8 @@ def main(step: str, begin: int = 0, end: int = 0) -> None:
     else:
         cells = load_study().cells[begin:end]
         if not cells:
-            raise InputError(f"cells {begin} to {end - 1}: the study has {len(load_study().cells)}")
-        stopped = {cell: why for cell in cells if (why := compute(cell)) is not None}
-        for cell, why in stopped.items():
+            raise InputError(f"no cells from {begin} on: the study has {len(load_study().cells)}")
+        for cell, why in compute(cells).items():
             raise InputError(f"{cell}: {why.removeprefix('error: ')}")
 
 
@@ -306,8 +320,8 @@ if __name__ == "__main__":
     with_engine.add_argument("--cpus", type=float, default=1, help="of each cell")
     steps.add_parser("prepare", help="what cells share; says how many cells there are")
     some = steps.add_parser("cells", help="some cells, without DVC")
-    some.add_argument("begin", type=int, help="the first, from 0")
-    some.add_argument("end", type=int, help="the one behind the last")
+    some.add_argument("begin", type=int, nargs="?", default=0, help="the first, from 0")
+    some.add_argument("end", type=int, nargs="?", help="the one behind the last; all")
     steps.add_parser("collect", help="tell DVC of the cells; then the report")
     arguments = vars(parser.parse_args())
     if arguments.pop("step") == "ray":
