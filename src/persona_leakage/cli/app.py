@@ -119,7 +119,7 @@ def run(
     persona-leakage run qwen              switch params.yaml to another
     persona-leakage run --source villain --seed 42
     """
-    from persona_leakage.pipeline import cost, paths, switch
+    from persona_leakage.pipeline import cost, lock, paths, switch
 
     cell = None
     if source is None and seed is not None:
@@ -139,6 +139,7 @@ def run(
         say(f"{paths.analysis(chosen, cell)}: its tables and figures")
         return
     cost.main()
+    lock.mend()
     done = subprocess.run([sys.executable, "-m", "dvc", "repro"])
     if done.returncode:
         raise SystemExit(done.returncode)
