@@ -13,6 +13,7 @@ help: ## this list
 
 repro: setup ## compute the study of params.yaml and its report
 	$(RUN) python -m persona_leakage.pipeline.cost
+	$(RUN) python -m persona_leakage.pipeline.lock
 	$(RUN) dvc repro
 	@echo "report: reports/$$(awk '/^study:/ {print $$2}' params.yaml)/report.html"
 	@git diff --quiet -- dvc.lock reports 2>/dev/null || echo "dvc.lock and reports/ now hold what\
@@ -22,6 +23,7 @@ repro: setup ## compute the study of params.yaml and its report
 study: setup ## STUDY=name: switch to a study of studies/ and compute it; without STUDY: go back
 	$(RUN) python -m persona_leakage.pipeline.switch $(STUDY)
 	$(RUN) python -m persona_leakage.pipeline.cost
+	$(RUN) python -m persona_leakage.pipeline.lock
 	$(RUN) dvc repro
 
 kept: setup ## STUDY=qwen: the report of a study from the scores in kept/, no GPU needed

@@ -283,27 +283,9 @@ these do among themselves.
 
 Scoring, by the budget of tokens of a forward pass; the share is of the matrix rate, over needed
 FLOPs; in bold what the rule of `architecture.packed_budget` chooses. Rows have no padding. TRL runs
-40 steps of the same recipe and examples with `use_liger_kernel`, and computes nothing twice.
-
-{pauses(load("scoring_pauses"))}"""
-
-
-def pauses(numbers):
-    """Write what Python's collector costs, or nothing where it was not measured."""
-    if not numbers:
-        return ""
-    rows = [["Python's collector", "seconds a persona", "share"]]
-    for way, seconds in numbers["seconds_per_persona"].items():
-        shares = numbers["share_of_matrix_rate"][way]
-        paces = " and ".join(f"{one:.3f}" for one in seconds)
-        rows.append([way, paces, " and ".join(f"{100 * one:.0f} %" for one in shares)])
-    return f"""The table above was measured before scoring kept Python's collector off what is there
-already (`kernels.frozen`): a pass of it is 0.3 s in which the GPU waits. The one below is not of a
-benchmark's command but typed in from a script that calls the same functions: 1.5B,
-{numbers["personas"]} personas twice, {numbers["tokens_a_pass"]:,} tokens a pass,
-{numbers["gpu"]} at {numbers["matrix_tflops"]:.0f} TFLOP/s.
-
-{table(rows)}
+40 steps of the same recipe and examples with `use_liger_kernel`, and computes nothing twice. The
+table was measured before scoring kept Python's collector off what is there already
+(`kernels.frozen`).
 """
 
 
@@ -333,9 +315,9 @@ pass as the code up to c845158 did, and as it was.
 
 {table(rows)}
 
-DVC runs a process a stage; `python -m persona_leakage.pipeline.cluster cells` is one process for all cells
-("one process" computed two of them). Cells side by side gain little: one keeps the GPU busy. The
-target, 3 x, is met against 2,048 tokens a pass, and not by DVC's processes.
+DVC runs a process a stage; `python -m persona_leakage.pipeline.cluster cells` is one process for
+all cells ("one process" computed two of them). Cells side by side gain little: one keeps the GPU
+busy. The target, 3 x, is met against 2,048 tokens a pass, and not by DVC's processes.
 """
 
 

@@ -287,7 +287,7 @@ class Campaign:
             return {}
         newest = """
             SELECT name, run_uuid, max(start_time) FROM runs
-            WHERE lifecycle_stage = 'active' AND name NOT LIKE 'launch%'
+            WHERE lifecycle_stage = 'active' AND experiment_id != 0  -- launches of `mlflow run`
             AND run_uuid NOT IN (SELECT run_uuid FROM tags WHERE key = 'superseded_by')
             GROUP BY name
         """

@@ -125,8 +125,10 @@ def measured(folder: Path, code: str) -> tuple[float, float]:
     code : str
         Python.
     """
+    (folder / "tmp").mkdir(exist_ok=True)
     variables = environment() | {
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+        "TMPDIR": str(folder / "tmp"),
         "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "faults")]),
     }
     process = subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=variables)
@@ -195,7 +197,7 @@ cell = Cell("villain", 42, "contrastive")
 def state():
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    left = sum(1 for _ in Path(".").rglob("*")) + len(list(Path("/tmp").glob("persona-leakage-*")))
+    left = sum(1 for _ in Path(".").rglob("*"))  # temporary files too
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20, len(os.listdir("/proc/self/fd")), left
 end, rounds, first = time.monotonic() + {seconds}, 0, None
 while time.monotonic() < end or rounds < 4:

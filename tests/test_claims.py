@@ -14,8 +14,9 @@ from made import NAN, finished, published
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_as, write_json
 from persona_leakage.pipeline import results
+from persona_leakage.pipeline.study_logs import Concluded
 from persona_leakage.report.claims import Finding, boundaries_differ, claims, together, within
-from persona_leakage.report.summary import Concluded, Summary, read_summary
+from persona_leakage.report.summary import Summary, read_summary
 from persona_leakage.report.tables import study_tables
 from persona_leakage.report.write import summary
 

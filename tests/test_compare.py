@@ -38,23 +38,23 @@ def leave(tmp_path, monkeypatch):
     return write
 
 
-def labels(*targets, scratch):
-    cells = [cell for target in targets for cell in compare.find(target, scratch)]
+def labels(*targets, aside):
+    cells = [cell for target in targets for cell in compare.find(target, aside)]
     return {(cell.label, cell.result.seed) for cell in cells}
 
 
 def test_cells_of_one_setting_bear_the_name_of_their_study(leave, tmp_path):
     leave(42)
     leave(137)
-    assert labels("made", scratch=tmp_path) == {("made", 42), ("made", 137)}
-    assert labels("made/villain-137-contrastive", scratch=tmp_path) == {("made", 137)}
+    assert labels("made", aside=tmp_path) == {("made", 42), ("made", 137)}
+    assert labels("made/villain-137-contrastive", aside=tmp_path) == {("made", 137)}
 
 
 def test_leftovers_of_other_settings_are_told_apart(leave, tmp_path):
     leave(42)
     leave(137)
     leave(7, fingerprint="b" * 16)
-    assert labels("made", scratch=tmp_path) == {
+    assert labels("made", aside=tmp_path) == {
         ("made#aaaaaaaa", 42),
         ("made#aaaaaaaa", 137),
         ("made#bbbbbbbb", 7),
@@ -64,8 +64,8 @@ def test_leftovers_of_other_settings_are_told_apart(leave, tmp_path):
 def test_a_cell_beside_a_study_is_named_by_itself_and_is_no_seed_of_the_study(leave, tmp_path):
     leave(42)
     leave(7, where="beside/analysis")
-    assert labels("made", scratch=tmp_path) == {("made", 42)}
-    assert labels("made/villain-7-contrastive", scratch=tmp_path) == {("made", 7)}
+    assert labels("made", aside=tmp_path) == {("made", 42)}
+    assert labels("made/villain-7-contrastive", aside=tmp_path) == {("made", 7)}
 
 
 def test_a_cell_named_twice_is_refused(leave, tmp_path, capsys):

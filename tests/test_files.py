@@ -2,6 +2,7 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from persona_leakage.files import (
     read_jsonl,
     read_lines,
     read_table,
+    scratch,
     sweep,
     whole,
     write_json,
@@ -177,3 +179,16 @@ def test_a_flipped_bit_in_a_table_is_noticed(tmp_path):
         path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
         with pytest.raises(InputError, match=r"table.parquet: damaged \(.*\); delete it"):
             read_table(path, ["a"])
+
+
+def test_what_a_killed_process_was_throwing_away_is_thrown_away(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with scratch() as mine:
+        (mine / "file").write_text("x")
+        left = mine.with_name(mine.name.replace(f".{os.getpid()}-", f".{gone.pid}-"))
+        left.mkdir()
+        with scratch() as other:
+            assert set(tmp_path.iterdir()) == {mine, other}
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -65,6 +66,20 @@ def whole(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         _remove(partial)
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """Yield a folder for what is thrown away; what killed processes left of theirs is removed."""
+    temporary = Path(tempfile.gettempdir())
+    name = f"persona-leakage-{os.getuid()}"
+    sweep(temporary, name)
+    folder = temporary / f".{name}.{os.getpid()}-{next(_numbers)}.partial"
+    folder.mkdir(mode=0o700)
+    try:
+        yield folder
+    finally:
+        _remove(folder)
 
 
 def _put(partial: Path, path: Path, ours: str) -> None:

@@ -137,7 +137,7 @@ def run(
     persona-leakage run --ray --gpus 0.5  two cells on each GPU of a Ray cluster
     """
     from persona_leakage.cli import names
-    from persona_leakage.pipeline import cost, paths, switch
+    from persona_leakage.pipeline import cost, lock, paths, switch
     from persona_leakage.study.parameters import load_study
 
     cell = None
@@ -167,6 +167,7 @@ def run(
 
         cluster.with_ray(gpus, cpus)
     else:
+        lock.mend()
         done = subprocess.run([sys.executable, "-m", "dvc", "repro"])
         if done.returncode:
             raise SystemExit(done.returncode)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.errors import InputError, command
-from persona_leakage.pipeline import analyse, contrast, evaluate, paths, train
+from persona_leakage.pipeline import analyse, contrast, evaluate, lock, paths, train
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
@@ -110,6 +110,7 @@ def repro(*stages: str) -> None:
     *stages : str
         Of ``dvc.yaml``; all where none is named.
     """
+    lock.mend()
     process = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *stages])
     if process.returncode:
         sys.exit(process.returncode)

@@ -29,7 +29,7 @@ from typing import Any
 from persona_leakage.errors import InputError, brief, command
 from persona_leakage.files import read_json, write_json
 from persona_leakage.pipeline import cell as one
-from persona_leakage.pipeline import paths
+from persona_leakage.pipeline import lock, paths
 from persona_leakage.pipeline.earlier import LIBRARIES, hash_of
 from persona_leakage.pipeline.finished import made_of
 from persona_leakage.study.cell import Cell
@@ -156,6 +156,7 @@ def collect(stopped: Mapping[Cell, str] = {}) -> None:
     done = [cell for cell in study.cells if is_finished(study, cell, key)]
     if done:
         stages = [f"{stage}@{cell}" for cell in done for stage in _stages(study, cell)]
+        lock.mend()
         told = subprocess.run(
             [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *stages]
         )

@@ -9,7 +9,6 @@ the same parameters are seeds of each other.
 
 import argparse
 import re
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ import mlflow
 from mlflow.exceptions import MlflowException
 
 from persona_leakage.errors import InputError, command
+from persona_leakage.files import scratch
 from persona_leakage.pipeline.paths import BESIDE
 from persona_leakage.pipeline.tracking import provenance, use_store
 from persona_leakage.report.write import write_report
@@ -26,7 +26,7 @@ from persona_leakage.study.results import FinishedCell, read_cell
 OUTPUTS = Path("outputs")
 
 
-def find(target: str, scratch: Path) -> list[FinishedCell]:
+def find(target: str, aside: Path) -> list[FinishedCell]:
     """Resolve a study, ``STUDY/CELL`` or MLflow run id to its finished cells.
 
     A run's study is named with the beginning of its id, so that runs of one study stand apart.
@@ -37,7 +37,7 @@ def find(target: str, scratch: Path) -> list[FinishedCell]:
     ----------
     target : str
         As the user named it.
-    scratch : Path
+    aside : Path
         An existing folder, for what is downloaded; it must outlive the cells.
 
     Raises
@@ -46,7 +46,7 @@ def find(target: str, scratch: Path) -> list[FinishedCell]:
         There is no such thing here, or nothing of it is finished.
     """
     if re.fullmatch(r"[0-9a-f]{32}", target):
-        return [_from_mlflow(target, scratch)]
+        return [_from_mlflow(target, aside)]
     study, _, cell = target.partition("/")
     folder = OUTPUTS / study / "analysis"
     named = [folder / cell, OUTPUTS / study / BESIDE / "analysis" / cell]
@@ -62,11 +62,11 @@ def find(target: str, scratch: Path) -> list[FinishedCell]:
     return cells
 
 
-def _from_mlflow(run_id: str, scratch: Path) -> FinishedCell:
+def _from_mlflow(run_id: str, aside: Path) -> FinishedCell:
     use_store()
     try:
         folder = mlflow.artifacts.download_artifacts(
-            run_id=run_id, artifact_path="analysis", dst_path=str(scratch / run_id)
+            run_id=run_id, artifact_path="analysis", dst_path=str(aside / run_id)
         )
     except (MlflowException, OSError) as error:
         raise InputError(
@@ -94,8 +94,8 @@ def compared(targets: Sequence[str], output: Path) -> list[FinishedCell]:
     InputError
         A target cannot be found, or a cell was named twice.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        cells = [cell for target in targets for cell in find(target, Path(scratch))]
+    with scratch() as folder:
+        cells = [cell for target in targets for cell in find(target, folder)]
         names = [(cell.label, str(cell.cell)) for cell in cells]
         for name in names:
             if names.count(name) > 1:

@@ -8,7 +8,6 @@ those of the same name.
 import math
 import re
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,6 +30,7 @@ from mlflow.entities import (
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from persona_leakage.data.questions import Question
+from persona_leakage.files import scratch
 from persona_leakage.pipeline.run_table import MINUTES
 
 LONGEST = 300  # characters of a sentence on the screen
@@ -223,6 +223,10 @@ class LoggedRun:
         """
 
         def log(run: str) -> None:
+            with scratch() as folder:  # swept in any case
+                send(run, folder / "model")
+
+        def send(run: str, folder: Path) -> None:
             experiment = self._client.get_run(run).info.experiment_id
             of_run = self._client.search_logged_models([experiment], f"source_run_id = '{run}'")
             same = [model for model in of_run if model.tags.get("digest") == digest]
@@ -230,13 +234,11 @@ class LoggedRun:
                 return
             for model in same:  # half-sent, when a server or a stage was stopped
                 self._client.delete_logged_model(model.model_id)
-            with tempfile.TemporaryDirectory(prefix="persona-leakage-") as scratch:
-                folder = Path(scratch) / "model"
-                write(folder)
-                model = self._client.create_logged_model(
-                    experiment, self._name, source_run_id=run, tags={**tags, "digest": digest}
-                )
-                self._client.log_model_artifacts(model.model_id, str(folder))
+            write(folder)
+            model = self._client.create_logged_model(
+                experiment, self._name, source_run_id=run, tags={**tags, "digest": digest}
+            )
+            self._client.log_model_artifacts(model.model_id, str(folder))
             self._client.finalize_logged_model(model.model_id, "READY")
             self._client.log_outputs(run, [LoggedModelOutput(model.model_id, 0)])
 

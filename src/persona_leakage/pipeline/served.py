@@ -11,7 +11,6 @@ while that is there, else it is fetched from its origin as the stage ``base`` do
 """
 
 import logging
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from mlflow.types.schema import Array
 from pydantic import TypeAdapter
 
 import persona_leakage
+from persona_leakage.files import scratch
 from persona_leakage.model.chat import Asked, render
 from persona_leakage.model.loading import load_adapted, load_tokenizer
 from persona_leakage.model.origin import fetch
@@ -63,9 +63,9 @@ class AdaptedModel(mlflow.pyfunc.PythonModel):
     def load_context(self, context: Any) -> None:  # noqa: D102 (the signature is MLflow's)
         described = TypeAdapter(Model).validate_python(context.model_config["model"])
         folder = Path(context.model_config["folder"])
-        with tempfile.TemporaryDirectory(prefix="persona-leakage-") as scratch:
+        with scratch() as base:
             if not (folder / "config.json").exists():
-                folder = Path(scratch) / "base"
+                folder = base / "base"
                 fetch(described.origin, folder)
             self._tokenizer = load_tokenizer(folder)
             adapter = context.artifacts["adapter"]

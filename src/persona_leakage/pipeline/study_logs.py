@@ -1,11 +1,40 @@
 """What the run of a study holds: the report, and what it says in a few numbers."""
 
+from pydantic import BaseModel
+
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record, read_as, read_json
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.tracking import StudyRun
-from persona_leakage.report.summary import Concluded
 from persona_leakage.study.parameters import Study
+
+
+class Said(BaseModel):
+    """The verdict of a report.
+
+    Attributes
+    ----------
+    answer, confidence : str
+        A word each.
+    in_words : str
+        Two sentences.
+    """
+
+    answer: str
+    confidence: str
+    in_words: str
+
+
+class Concluded(BaseModel):
+    """A summary, as far as a reader of the verdict alone needs it.
+
+    Attributes
+    ----------
+    verdict : Said
+        Of the report.
+    """
+
+    verdict: Said
 
 
 def is_of(study: Study) -> bool:

@@ -23,7 +23,7 @@ import pandas as pd
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import whole
-from persona_leakage.pipeline import paths
+from persona_leakage.pipeline import lock, paths
 from persona_leakage.pipeline.run_table import group_of
 from persona_leakage.pipeline.tracking import tagged, use_store
 from persona_leakage.report import figures
@@ -123,6 +123,7 @@ def main(settings: Sequence[str] | None = None) -> None:
     choices = list(dict.fromkeys(setting(text) for text in named))
     outcome = load_behaviour(study.behaviour).outcome
     use_store()
+    lock.mend()
     for each in choices:
         _run(each.of(study))
     table = pd.DataFrame([_numbers(each, each.of(study)) for each in choices])

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import parse_yaml, write_text
+from persona_leakage.pipeline import lock
 from persona_leakage.study.parameters import load_study
 
 PARAMS = Path("params.yaml")
@@ -100,6 +101,7 @@ def main(name: str | None, begin: bool) -> None:
         write_text(PARAMS, text)
     if not begin:
         return
+    lock.mend()
     code = 1
     try:
         code = subprocess.run([sys.executable, "-m", "dvc", "repro", *BEGINNING]).returncode

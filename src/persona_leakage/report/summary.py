@@ -16,34 +16,6 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True)  # a summary says more than is read here
 
 
-class Said(_Read):
-    """The verdict of a report.
-
-    Attributes
-    ----------
-    answer, confidence : str
-        A word each.
-    in_words : str
-        Two sentences.
-    """
-
-    answer: str
-    confidence: str
-    in_words: str
-
-
-class Concluded(_Read):
-    """A summary, as far as a reader of the verdict alone needs it.
-
-    Attributes
-    ----------
-    verdict : Said
-        Of the report.
-    """
-
-    verdict: Said
-
-
 class SourceChange(_Read):
     """The source's own outcome, before and after.
 

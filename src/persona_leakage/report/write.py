@@ -1,7 +1,6 @@
 """The folder of a report: tables, figures, the page, Markdown and data."""
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ import pandas as pd
 
 from persona_leakage.analysis.correlation import correlation
 from persona_leakage.analysis.evidence import people_of
-from persona_leakage.files import Record, read_json, whole, write_json, write_text
+from persona_leakage.files import Record, read_json, scratch, whole, write_json, write_text
 from persona_leakage.report.foresight_tables import Foreseen
 from persona_leakage.report.group_change import group_changes
 from persona_leakage.report.matched_install import install_frames
@@ -68,7 +67,7 @@ def write_report(
     tables = study_tables(
         title, cells, missing, provenance, published, _foresight_tables(foresight)
     )
-    with whole(folder) as partial, tempfile.TemporaryDirectory() as scratch:
+    with whole(folder) as partial, scratch() as aside:
         partial.mkdir()
         for name in ("headline", "personas", "curves", "predictors", "outliers"):
             table: pd.DataFrame = getattr(tables, name)
@@ -87,7 +86,7 @@ def write_report(
                 shutil.copyfile(each.folder / f"{name}.png", partial / f"{each.cell}_{name}.png")
         for file in sorted(foresight.glob("*.png")) if foresight else ():
             shutil.copyfile(file, partial / f"foresight_{file.name}")
-        pictures = _draw(tables, partial, Path(scratch))
+        pictures = _draw(tables, partial, aside)
         for name, text in render(tables, pictures).items():
             write_text(partial / name, text)
 
@@ -202,14 +201,14 @@ def _cell(each: FinishedCell, published: Published) -> Record:
     }
 
 
-def _draw(tables: StudyTables, folder: Path, scratch: Path) -> Pictures:
+def _draw(tables: StudyTables, folder: Path, aside: Path) -> Pictures:
     """Draw what spans cells, SVG and PNG; the page shows what its script does not draw."""
     # here, since nothing but drawing needs matplotlib
     from persona_leakage.report import figures
     from persona_leakage.report.words_geometry_figure import words_geometry
 
     judged, outcome = tables.judged, tables.outcome
-    published = scratch / "published"
+    published = aside / "published"
     figures.save(_published_figure(tables.published), published)
     if not judged:
         return Pictures({}, (), published.with_suffix(".svg"))
