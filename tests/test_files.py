@@ -7,6 +7,7 @@ import tempfile
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import (
@@ -157,6 +158,25 @@ def test_what_the_system_refuses_is_one_sentence(number, capsys):
         main()
     assert exit_.value.code.startswith(f"error: outputs/x: {os.strerror(number)}; ")
     assert "run again" in exit_.value.code
+
+
+@pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])
+def test_too_little_memory_is_one_sentence(kind):
+    @command
+    def main():
+        raise kind("tried to allocate 20 GiB\nof 8")
+
+    with pytest.raises(SystemExit, match="^error: not enough memory .tried .* of 8.; .* run again"):
+        main()
+
+
+def test_another_fault_of_the_program_stays_one():
+    @command
+    def main():
+        raise RuntimeError("a shape is wrong")
+
+    with pytest.raises(RuntimeError, match="a shape is wrong"):
+        main()
 
 
 def test_ctrl_c_is_one_sentence(capsys):

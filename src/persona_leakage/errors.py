@@ -57,7 +57,7 @@ def brief(text: str) -> str:
 def command(main: Callable[P, None]) -> Callable[P, None]:
     """Make ``main`` a command: what the user can mend is printed as one sentence.
 
-    An ``InputError``, and what the operating system refuses (no space, no permission), ends the
+    An ``InputError``, and what the machine refuses (no space, no permission, no memory), ends the
     program with status 1, Ctrl-C with 130. Anything else is a fault of the program.
 
     Parameters
@@ -76,8 +76,23 @@ def command(main: Callable[P, None]) -> Callable[P, None]:
             remedy = _REMEDIES.get(error.errno or 0, "see to it")
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             sys.exit(f"error: {brief(f'{what}; {remedy} and run again, what is finished is kept')}")
+        except (MemoryError, RuntimeError) as error:
+            if not _lacks_memory(error):
+                raise
+            what = f"not enough memory ({error})"
+            remedy = "end what else uses it, or take a smaller model"
+            sys.exit(
+                f"error: {brief(f'{what}; {remedy}, and run again, what is finished is kept')}"
+            )
         except KeyboardInterrupt:
             print("stopped; run again to go on, what is finished is kept", file=sys.stderr)
             sys.exit(130)
 
     return run
+
+
+def _lacks_memory(error: Exception) -> bool:
+    torch = sys.modules.get("torch")  # not imported here: most commands do without
+    return isinstance(error, MemoryError) or (
+        torch is not None and isinstance(error, torch.OutOfMemoryError)
+    )
