@@ -4,13 +4,13 @@
     python benchmarks/scale.py --measure   # first the table of such a study, made up: minutes
     python benchmarks/scale.py --cell outputs/qwen/analysis/villain-42-contrastive
 
-The last measures what a finished cell takes of the table. What its analysis took of a core was
-measured around ``pipeline.analyse``.
-Rates of the GPU are those of ``gpu_steps.py`` and ``several_gpus.py``, as
-``docs/performance/*.json`` has them.
+The last measures what a finished cell takes of the table. Rates of the GPU are those of
+``gpu_steps.py`` and ``several_gpus.py``, as ``docs/performance/*.json`` has them; what an analysis
+takes is that of ``faults/load.py``, as ``docs/reliability/load.json`` has it.
 """
 
 import argparse
+import json
 import resource
 import tempfile
 import time
@@ -26,6 +26,8 @@ from persona_leakage.pipeline.cost import ANSWER
 from persona_leakage.study.results import read_cell
 
 PAGE = Path("docs/scale.md")
+LOAD = Path("docs/reliability/load.json")
+ANALYSIS = "analyse, one cell, 1,000 personas x 2,000 questions"  # row of LOAD: seconds, MiB
 SOURCES, SEEDS, PERSONAS, BEHAVIOURS, GPUS = 100, 10, 1000, 5, 64
 CELLS = SOURCES * SEEDS * BEHAVIOURS
 QUERY = """SELECT source, count(*) AS bystanders, round(avg(delta), 1) AS change
@@ -115,12 +117,12 @@ def sums():
         several["scoring"]["with_start"]["seconds"]["all"]
         - several["scoring"]["alone"]["seconds"]["all"]
     )
-    analysed = scale["analysis"]
+    seconds, mib, _ = json.loads(LOAD.read_text())["rows"][ANALYSIS]
     each = {
         "train": steps["training_7B"]["recorded"]["seconds"],
         "score": PERSONAS * scored["by_budget"][str(scored["chosen"])]["seconds_per_persona"],
         "start": 2 * start,  # of the training and of the scoring
-        "analyse": analysed["cpu_seconds"] * PERSONAS / analysed["personas"],
+        "analyse": seconds,
     }
     questions = several["scoring"]["questions"]
     adapter = 4 * load("gpu")["trainable_parameters"]
@@ -135,8 +137,7 @@ def sums():
         "days": gpu / GPUS / 86400,
         "share": {name: CELLS * each[name] / gpu for name in ("train", "score", "start")},
         "analysis_hours": CELLS * each["analyse"] / 3600,
-        "analysis_at_most": CELLS * each["analyse"] / 3600 * PERSONAS / analysed["personas"],
-        "analysed": analysed,
+        "analysis_mib": mib,
         "answers": answers,
         "scores_gb": answers * ANSWER / 1e9,
         "adapters_gb": CELLS * adapter / 1e9,
@@ -150,7 +151,7 @@ def sums():
 def page():
     """Write the page in words."""
     told = sums()
-    each, made, analysed = told["each"], told["table"], told["analysed"]
+    each, made = told["each"], told["table"]
     millions = made["rows"] / 1e6
     rows = [
         ["step", "seconds of a cell", "all cells", "share of the GPUs' time"],
@@ -199,10 +200,9 @@ With the base model's scores, once for each behaviour, **{told["gpu_hours"]:,.0f
 it. Only multiple-choice scoring was measured: a behaviour that is asked otherwise takes its own
 time.
 
-Analyses take {told["analysis_hours"]:,.0f} core hours if a persona takes what it takes among
-{analysed["personas"]} ({analysed["cpu_seconds"]:.0f} s of a core a cell),
-{told["analysis_at_most"]:,.0f} if every part of them grew with the square of the personas. They
-run on the cell's machine.
+Analyses take at most {told["analysis_hours"]:,.0f} core hours: {each["analyse"]:.0f} s of a core
+and {told["analysis_mib"]:,} MiB each, measured with {PERSONAS:,} personas and 2,000 questions
+([load](reliability.md#load)). They run on the cell's machine.
 
 {table(kept)}
 
