@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from persona_leakage.errors import InputError, command
 from persona_leakage.files import (
@@ -158,6 +159,22 @@ def test_what_the_system_refuses_is_one_sentence(number, capsys):
         main()
     assert exit_.value.code.startswith(f"error: outputs/x: {os.strerror(number)}; ")
     assert "run again" in exit_.value.code
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(28, InputError), (30, OSError), (13, PermissionError)]
+)
+def test_what_the_system_refuses_a_library_in_rust_is_told_as_the_system_does(
+    tmp_path, number, told
+):
+    refused = SafetensorError(f"I/O error: {os.strerror(number)} (os error {number})")
+    with (
+        pytest.raises(told, match=r"centroids\.safetensors"),
+        whole(tmp_path / "centroids.safetensors"),
+    ):
+        raise refused
+    with pytest.raises(SafetensorError), whole(tmp_path / "x"):
+        raise SafetensorError("a header that is none")
 
 
 @pytest.mark.parametrize("kind", [MemoryError, torch.OutOfMemoryError])

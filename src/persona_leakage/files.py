@@ -57,15 +57,26 @@ def whole(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         _put(partial, path, ours)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        number = _refused(error)
+        if number in (errno.ENOSPC, errno.EDQUOT):
             raise InputError(
                 f"{path}: the disk is full, nothing was kept of this file; "
                 "free some space and run `dvc repro` again, finished stages are not recomputed"
             ) from error
+        if number is not None and not isinstance(error, OSError):
+            raise OSError(number, os.strerror(number), str(path)) from error
         raise
     finally:
         _remove(partial)
+
+
+def _refused(error: Exception) -> int | None:
+    """Return the number of what the system refused; libraries in Rust have it in their words."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 @contextmanager
