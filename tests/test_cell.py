@@ -5,7 +5,7 @@ import yaml
 from conftest import ROOT
 
 from persona_leakage.errors import InputError
-from persona_leakage.pipeline import cell
+from persona_leakage.pipeline import cell, lock
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.cell import Cell, dose, parse_cell, until
 from persona_leakage.study.parameters import load_study
@@ -87,7 +87,7 @@ def test_a_stage_without_a_cell_is_one_sentence(command_line, monkeypatch, capsy
 
 def test_a_source_that_the_catalog_lacks_is_refused_before_anything_runs(monkeypatch, capsys):
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(cell.subprocess, "run", None)
+    monkeypatch.setattr(lock.subprocess, "run", None)
     with pytest.raises(SystemExit, match="source is 'vilain', which is no persona of catalog"):
         cell.main(Cell("vilain", 42, "contrastive"))
 

@@ -77,7 +77,7 @@ def command(main: Callable[P, None]) -> Callable[P, None]:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
             sys.exit(f"error: {brief(f'{what}; {remedy} and run again, what is finished is kept')}")
         except (MemoryError, RuntimeError) as error:
-            if not _lacks_memory(error):
+            if not lacks_memory(error):
                 raise
             what = f"not enough memory ({error})"
             remedy = "end what else uses it, or take a smaller model"
@@ -91,7 +91,14 @@ def command(main: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _lacks_memory(error: Exception) -> bool:
+def lacks_memory(error: Exception) -> bool:
+    """Tell whether the machine, or its GPU, had too little memory.
+
+    Parameters
+    ----------
+    error : Exception
+        As it was raised.
+    """
     torch = sys.modules.get("torch")  # not imported here: most commands do without
     return isinstance(error, MemoryError) or (
         torch is not None and isinstance(error, torch.OutOfMemoryError)

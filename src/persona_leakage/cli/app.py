@@ -3,7 +3,6 @@
 Each imports what it needs when it runs, so that help and completion wait for no library of models.
 """
 
-import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -167,10 +166,8 @@ def run(
 
         cluster.with_ray(gpus, cpus)
     else:
-        lock.mend()
-        done = subprocess.run([sys.executable, "-m", "dvc", "repro"])
-        if done.returncode:
-            raise SystemExit(done.returncode)
+        if code := lock.dvc("repro"):
+            raise SystemExit(code)
     say(f"{paths.report(chosen)}/report.html: its report; `persona-leakage open` shows it")
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from persona_leakage.errors import InputError
+from persona_leakage.errors import InputError, lacks_memory
 from persona_leakage.model import architecture
 from persona_leakage.model.architecture import CausalLM
 from persona_leakage.model.chat import Tokenizer
@@ -143,7 +143,7 @@ def _told(directory: str | Path) -> Iterator[None]:
         yield
     except Exception as error:
         why = f"{type(error).__name__}: {error}"
-        lacks = isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate" in why
+        lacks = lacks_memory(error) or "allocate" in why
         raise InputError(
             f"model: {directory} cannot be loaded ({why}); "
             + ("free some memory or take a smaller model" if lacks else DAMAGED)

@@ -7,7 +7,6 @@ are the very functions that DVC runs, and log to the run that they always log to
 is checked before anything runs.
 """
 
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -110,10 +109,8 @@ def repro(*stages: str) -> None:
     *stages : str
         Of ``dvc.yaml``; all where none is named.
     """
-    lock.mend()
-    process = subprocess.run([sys.executable, "-m", "dvc", "repro", "--quiet", *stages])
-    if process.returncode:
-        sys.exit(process.returncode)
+    if code := lock.dvc("repro", "--quiet", *stages):
+        sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,6 @@ DVC, one run in MLflow.
 import argparse
 import gc
 import os
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -156,12 +155,8 @@ def collect(stopped: Mapping[Cell, str] = {}) -> None:
     done = [cell for cell in study.cells if is_finished(study, cell, key)]
     if done:
         stages = [f"{stage}@{cell}" for cell in done for stage in _stages(study, cell)]
-        lock.mend()
-        told = subprocess.run(
-            [sys.executable, "-m", "dvc", "commit", "--quiet", "--force", *stages]
-        )
-        if told.returncode:
-            sys.exit(told.returncode)
+        if code := lock.dvc("commit", "--quiet", "--force", *stages):
+            sys.exit(code)
     missing = [cell for cell in study.cells if cell not in done]
     if missing:
         why = stopped.get(missing[0], "it was not computed from what is there now")

@@ -6,6 +6,7 @@ The other file says which command is at work on what, and is empty when none is.
 """
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,18 @@ from typing import Any
 import yaml
 
 WRITING = 5  # seconds after which nobody is still writing it
+
+
+def dvc(*words: str) -> int:
+    """Run DVC, once the files that it would refuse are out of its way; return its exit status.
+
+    Parameters
+    ----------
+    *words : str
+        Its arguments.
+    """
+    mend()
+    return subprocess.run([sys.executable, "-m", "dvc", *words]).returncode
 
 
 def mend(folder: Path = Path()) -> None:

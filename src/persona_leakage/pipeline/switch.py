@@ -101,10 +101,9 @@ def main(name: str | None, begin: bool) -> None:
         write_text(PARAMS, text)
     if not begin:
         return
-    lock.mend()
     code = 1
     try:
-        code = subprocess.run([sys.executable, "-m", "dvc", "repro", *BEGINNING]).returncode
+        code = lock.dvc("repro", *BEGINNING)
     finally:
         if code and before is not None and text != before:
             write_text(PARAMS, before)
