@@ -166,6 +166,28 @@ on each GPU by a process of its own. Medians of three alternating rounds. The sc
 """
 
 
+def starts(numbers):
+    """Write the section of what the stages take to start."""
+    if not numbers:
+        return "## Starts\n\nNot measured.\n"
+    seconds, with_model = dict(numbers["seconds"]), numbers["with_model"]
+    bare = seconds["python -c pass"]
+    rows = [["", "processor seconds", "over a bare interpreter's", "target"]]
+    for name, took in seconds.items():
+        target = {"persona-leakage --help": "0.5 s"}.get(name, "")
+        if name in numbers["stages"] and name not in with_model:
+            target = "1.5 s"
+        rows.append([name, f"{took:.2f}", f"{took / bare:.0f} x", target])
+    return f"""## Starts
+
+`python benchmarks/starts.py docs/performance/starts.json` on {where(numbers["machine"])}: what an
+interpreter takes that imports a stage and ends. {", ".join(with_model)} load a model, and import
+little beside the libraries for it.
+
+{table(rows)}
+"""
+
+
 def gpu(numbers):
     """Write the section of the GPU."""
     if not numbers:
@@ -335,6 +357,7 @@ over ours.
 
 {processor_scoring(load("processor_scoring"))}
 {processor_training(load("processor_training"))}
+{starts(load("starts"))}
 {gpu(load("gpu"))}
 {gpu_steps(load("gpu_steps"))}
 {study(load("study_on_gpu"))}

@@ -20,7 +20,6 @@ from torch.nn.attention.bias import causal_lower_right
 from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.liger import apply_liger_kernel
 from transformers.utils import is_liger_kernel_available
 from transformers.utils import logging as transformers_logging
 
@@ -70,6 +69,9 @@ def fused(model: Any) -> Any:
         Changed in place, and returned.
     """
     if model.device.type == "cuda" and is_liger_kernel_available():
+        # here, since with it come the trainer and peft, which a processor's scoring does not need
+        from transformers.integrations.liger import apply_liger_kernel
+
         kernels = {"rope": True, "swiglu": True, "rms_norm": True}
         losses = {"cross_entropy": False, "fused_linear_cross_entropy": False}
         apply_liger_kernel(model, kernels | losses)
