@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -320,6 +321,31 @@ def _lower_right(
         query, key, value, attn_mask=bias, scale=more["scaling"], enable_gqa=True
     )
     return output.transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def reading_once(library: Any, reader: Any, file: Path) -> Iterator[None]:
+    """Give transformers what has been read of a GGUF file: it would read it twice, and anew.
+
+    Reading one is seconds of Python, as is the table of names, which it makes for every module of
+    the model. Where a newer transformers asks for other functions, they run as ever.
+
+    Parameters
+    ----------
+    library : module
+        ``gguf``, whose functions transformers looks up when it calls them.
+    reader : gguf.GGUFReader
+        Of the file.
+    file : Path
+        Any other is read.
+    """
+    read, named = library.GGUFReader, library.get_tensor_name_map
+    library.GGUFReader = lambda path, *more: reader if file.samefile(path) else read(path, *more)
+    library.get_tensor_name_map = cache(named)
+    try:
+        yield
+    finally:
+        library.GGUFReader, library.get_tensor_name_map = read, named
 
 
 def one_device(config: Any) -> Any:
