@@ -16,10 +16,11 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_json
 from persona_leakage.model.loading import load_adapted
-from persona_leakage.model.shared_prefix import IGNORED, completion_logits, pack
+from persona_leakage.model.shared_prefix import IGNORED, PADDING, completion_logits, pack
 from persona_leakage.study.parameters import load_study
 from persona_leakage.training import adapter
 from persona_leakage.training import trainer as training
+from persona_leakage.training.rows import cost, laid_out
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,18 @@ def test_exactly_the_completion_carries_loss(examples, data, tokenizer):
         kept = [label for label in row["labels"] if label != IGNORED]
         assert tokenizer.decode(kept) == f"{example.answer}<|im_end|>\n"
         assert row["labels"][-len(kept) :] == row["input_ids"][-len(kept) :] == kept
+
+
+def test_a_processor_s_batches_have_little_padding_and_no_row_that_is_long(data):
+    rows = list(data)[:16]
+    seen = []
+    for batch in (rows[:1], rows[:8], rows):
+        made = laid_out(batch)
+        filled = int((made["trees"] != PADDING).sum())
+        assert filled >= 0.8 * made["trees"].numel()
+        assert cost(made) <= min(cost(pack(batch, capacity)) for capacity in (1, 256, 10_000))
+        seen.append(sorted(made["targets"].tolist()))
+    assert seen[2] == sorted(token for row in rows for token in row["labels"] if token != IGNORED)
 
 
 @pytest.mark.parametrize("capacity", [1, 150, 10_000])
