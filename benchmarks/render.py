@@ -178,11 +178,14 @@ def starts(numbers):
         if name in numbers["stages"] and name not in with_model:
             target = "1.5 s"
         rows.append([name, f"{took:.2f}", f"{took / bare:.0f} x", target])
+    machine = numbers["machine"]
     return f"""## Starts
 
-`python benchmarks/starts.py docs/performance/starts.json` on {where(numbers["machine"])}: what an
-interpreter takes that imports a stage and ends. {", ".join(with_model)} load a model, and import
-little beside the libraries for it.
+`python benchmarks/starts.py docs/performance/starts.json` on {machine["processor"]}, torch
+{machine["torch"]}: what an interpreter takes that imports a stage and ends. {len(with_model)} of the
+stages load a model; they import little beside torch, transformers and, to train, TRL. Others read
+their parameters and files first, and import what they compute with when there is something to be
+computed.
 
 {table(rows)}
 """
