@@ -182,10 +182,10 @@ def starts(numbers):
     return f"""## Starts
 
 `python benchmarks/starts.py docs/performance/starts.json` on {machine["processor"]}, torch
-{machine["torch"]}: what an interpreter takes that imports a stage and ends. {len(with_model)} of the
-stages load a model; they import little beside torch, transformers and, to train, TRL. Others read
-their parameters and files first, and import what they compute with when there is something to be
-computed.
+{machine["torch"]}: what an interpreter takes that imports a stage and ends. {len(with_model)} of
+the stages load a model; they import little beside torch, transformers and, to train, TRL. Others
+read their parameters and files first, and import what they compute with when there is something to
+be computed.
 
 {table(rows)}
 """
