@@ -4,8 +4,8 @@
 
 Scores are made up: every persona answers rightly with a chance of its own, which falls with its
 cosine to the source. The analysis is the stage's, in a process whose peak memory is measured; the
-report is that of the cell under as many seeds. Then a store with a thousand runs, and one process
-that analyses and reports for an hour.
+report is that of the cell under as many seeds. Then smaller studies, to see how both grow; a store
+with a thousand runs; and one process that analyses and reports for an hour.
 """
 
 import argparse
@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ def make(folder: Path, personas: int, questions: int) -> None:
     ]
     home = Path("outputs/tiny")
     write_json(home / "evaluated.json", {"personas": records, "evaluated": {"villain": names}})
+    taught_too = [
+        {"name": name, "category": category, "relation": None, "prompt": prompt}
+        for name, category, prompt in (
+            ("librarian", "core", "You are a librarian."),
+            ("assistant", "core", "You are a helpful assistant."),
+            ("no_system", "condition", None),
+        )
+    ]
+    write_json(home / "personas.json", {"personas": records + taught_too, "measured": names})
     write_json(home / "centroids/manifest.json", {"layer": 2, "layers": [2], "personas": names})
     taught = [{"part": "source", "persona": "villain", "examples": 8, "correct": 0}]
     audit = {"counts": taught, "rendered": {"villain": "x"}, "clashes": []}
@@ -82,7 +92,8 @@ def make(folder: Path, personas: int, questions: int) -> None:
         for row in range(questions)
     ]
     write_questions(home / "questions/evaluate.jsonl", rows)
-    write_questions(home / "questions/train.jsonl", rows[:10])
+    train = [replace(row, wrong=1) for row in rows[:10]]
+    write_questions(home / "questions/train.jsonl", train)
     vectors = random.normal(size=(personas, 1, 16)) + 1
     pairs = table(vectors.astype(np.float32), names, [2])
     pairs.to_parquet(home / "pairs.parquet", index=False)
@@ -222,7 +233,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=15)
     parser.add_argument("--runs", type=int, default=1000, help="in MLflow's store")
     parser.add_argument("--soak", type=int, default=3600, help="seconds")
-    parser.add_argument("--parts", nargs="*", default=["study", "store", "soak"])
+    parser.add_argument("--parts", nargs="*", default=[*PARTS])
     parser.add_argument("--dry", action="store_true", help="write no document")
     given = parser.parse_args()
     content = read("load") or {"rows": {}}
@@ -245,14 +256,7 @@ def _study(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     size = f"{given.personas:,} personas x {given.questions:,} questions"
     seconds, peak = measured(folder, ANALYSE)
     yield [f"analyse, one cell, {size}", round(seconds), round(peak), "-"]
-    first = folder / "outputs/tiny/analysis" / "-".join(CELL)
-    for seed in range(43, 42 + given.cells):
-        other = first.with_name(f"villain-{seed}-contrastive")
-        other.mkdir()
-        for file in first.iterdir():
-            (other / file.name).write_bytes(file.read_bytes())
-        result = json.loads((other / "result.json").read_text()) | {"seed": seed}
-        (other / "result.json").write_text(json.dumps(result))
+    _copied(folder, given.cells)
     seconds, peak = measured(folder, REPORT)
     page = folder / "reports/tiny/report.html"
     name = f"report of {given.cells} such cells"
@@ -260,6 +264,18 @@ def _study(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     loaded = opened(page, folder)
     if loaded is not None:
         yield ["that page, opened in a browser", loaded, "-", "-"]
+
+
+def _copied(folder: Path, cells: int) -> None:
+    """Give the analysis of the one cell to others, which differ by their seeds."""
+    first = folder / "outputs/tiny/analysis" / "-".join(CELL)
+    for seed in range(43, 42 + cells):
+        other = first.with_name(f"villain-{seed}-contrastive")
+        other.mkdir()
+        for file in first.iterdir():
+            (other / file.name).write_bytes(file.read_bytes())
+        result = json.loads((other / "result.json").read_text()) | {"seed": seed}
+        (other / "result.json").write_text(json.dumps(result))
 
 
 def _store(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
@@ -281,7 +297,43 @@ def _soak(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     yield [f"soak, {rounds} analyses and reports", given.soak, round(peak), more]
 
 
-PARTS = {"study": _study, "store": _store, "soak": _soak}
+SIZES = (1, 4, 16)
+BASE = {"personas": 50, "questions": 100, "cells": 1}
+
+
+def _growth(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Analyse and report at 1, 4 and 16 times the personas, the questions, the cells."""
+    least = _made(folder / "least", 8, 10)
+    begun = {code: measured(least, code)[0] for code in (ANALYSE, REPORT)}  # mostly imports
+    for what, base in BASE.items():
+        seconds, peaks = [], []
+        code = REPORT if what == "cells" else ANALYSE
+        for times in SIZES:
+            size = BASE | {what: base * times}
+            home = _made(folder / f"{what}{times}", size["personas"], size["questions"])
+            if what == "cells":
+                measured(home, ANALYSE)
+                _copied(home, size["cells"])
+            took, peak = measured(home, code)
+            seconds.append(took - begun[code])
+            peaks.append(peak)
+        slope = float(np.polyfit(np.log(SIZES), np.log(seconds), 1)[0])
+        doing = "report" if what == "cells" else "analyse"
+        yield [
+            f"{doing}, {' / '.join(f'{base * times:,}' for times in SIZES)} {what}",
+            " / ".join(f"{each:.1f}" for each in seconds),
+            " / ".join(f"{each:.0f}" for each in peaks),
+            f"seconds grow by the power {slope:.2f}",
+        ]
+
+
+def _made(folder: Path, personas: int, questions: int) -> Path:
+    folder.mkdir()
+    make(folder, personas, questions)
+    return folder
+
+
+PARTS = {"study": _study, "growth": _growth, "store": _store, "soak": _soak}
 
 
 if __name__ == "__main__":
