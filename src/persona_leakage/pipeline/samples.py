@@ -100,7 +100,11 @@ def answers(
     source = personas.loc[personas["role"] == "source", "persona"].tolist()
     who = dict.fromkeys([*source, *bystanders[:1], *bystanders[-1:]])
     places = [" (source)", " (nearest)", " (farthest)"]
-    sides = [_chosen(side) for side in (before, after)]
+    keys = [question.key for question in drawn]
+    sides = [
+        _chosen(side[side["persona"].isin(who) & side["question"].isin(keys)])
+        for side in (before, after)
+    ]
     rows = []
     for question in drawn:
         replies = texts(question, behaviour)

@@ -98,11 +98,12 @@ class _Update(torch.autograd.Function):
         flat, weight, down, up, inner, kept = ctx.saved_tensors
         of_up = (gradient.T @ inner).mul_(ctx.scaling)
         of_inner = (gradient @ up).mul_(ctx.scaling)
-        of_down = of_inner.T @ _masked(flat, kept)
-        of_x = None
+        of_x = of_down = None
+        if ctx.needs_input_grad[3]:  # where only the sums of B are wanted, it stays as drawn
+            of_down = (of_inner.T @ _masked(flat, kept)).to(ctx.master)
         if ctx.needs_input_grad[0]:
             of_x = product(gradient, weight.T).add_(_masked(of_inner @ down, kept))
-        return of_x, None, None, of_down.to(ctx.master), of_up.to(ctx.master), None, None
+        return of_x, None, None, of_down, of_up.to(ctx.master), None, None
 
 
 def kept_mask(shape: torch.Size, dropout: float) -> torch.Tensor:
