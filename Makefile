@@ -85,10 +85,11 @@ docs: setup ## the documentation as pages, links checked, nothing loaded from el
 calibration: setup ## what the statistics do where the truth is known: minutes, docs/statistics.md
 	nice $(RUN) python calibration/table.py
 
-faults: setup ## kills, bad input, settings, load: what is lost or broken, docs/reliability.md
+faults: setup ## kills, disks, bad input, settings, load: what is lost or broken, docs/reliability.md
 	nice $(RUN) python faults/inputs.py
 	nice $(RUN) python faults/same.py
 	nice $(RUN) python faults/load.py
+	nice $(RUN) python faults/disk.py
 	nice $(RUN) python faults/kill.py
 
 sbom: | $(UV) ## the packages of the lock file, as CycloneDX

@@ -1,7 +1,9 @@
 import json
+import logging
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,8 +15,10 @@ import mlflow
 import pandas as pd
 import pytest
 from conftest import ROOT
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from persona_leakage.errors import InputError
 from persona_leakage.pipeline.launch import leave_launch
 from persona_leakage.pipeline.run_table import NAMES, grouped
 from persona_leakage.pipeline.tracking import (
@@ -408,7 +412,7 @@ def impatient(monkeypatch, port):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-def works(study, folder, capsys):
+def works(study, folder, capsys, reason=""):
     """Do a stage's work with a broken store: its output is there, one sentence is said."""
     with cell_run(study, Cell("kindergarten_teacher", 42, "non_contrastive")) as run:
         (folder / "adapter").write_text("trained")
@@ -419,7 +423,7 @@ def works(study, folder, capsys):
     assert (folder / "adapter").read_text() == "trained"
     (told,) = capsys.readouterr().err.splitlines()
     assert len(told) <= 300
-    assert told.startswith("warning: MLflow failed (")
+    assert told.startswith(f"warning: MLflow failed ({reason}")
     assert told.endswith("upload kindergarten_teacher 42 non_contrastive` adds it")
     assert "secret" not in told
 
@@ -432,6 +436,31 @@ def test_a_broken_server_costs_a_stage_one_sentence(
     impatient(monkeypatch, broken.server_port)
     works(study, folder, capsys)
     assert broken.asked == 1
+
+
+def test_a_store_that_cannot_be_made_is_told_in_a_sentence(folder, monkeypatch):
+    def full(self, **keywords):
+        raise MlflowException("[SQL: CREATE TABLE ...]") from sqlite3.OperationalError(
+            "disk is full"
+        )
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", full)
+    (folder / "mlflow.db").unlink(missing_ok=True)
+    with pytest.raises(
+        InputError, match=r"mlflow.db: .*\(OperationalError: disk is full\); see to"
+    ):
+        store()
+
+
+def test_a_store_on_a_read_only_disk_costs_a_stage_one_sentence(folder, study, capsys, monkeypatch):
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logging.getLogger("mlflow.store.db.utils").addHandler(handler)
+    file = Path(store().removeprefix("sqlite:///"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{file}?mode=ro&uri=true")
+    works(study, folder, capsys, "OperationalError: attempt to write a readonly database")
+    assert not logged
 
 
 def test_a_server_that_is_down_costs_a_stage_one_sentence(folder, study, capsys, monkeypatch):

@@ -32,7 +32,8 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from persona_leakage.pipeline.logged_run import LoggedRun, tell, without_secrets
+from persona_leakage.errors import InputError
+from persona_leakage.pipeline.logged_run import LoggedRun, reason, tell, without_secrets
 from persona_leakage.pipeline.run_table import PARAMS, VIEW, shown
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
@@ -113,6 +114,8 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     # not a line for each table of its database, nor for each attempt at a server
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # what a database refuses is raised as well, and told in a sentence
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # that the machine's load is lost with the server is no news beside the server
     logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -126,7 +129,13 @@ def _create(file: Path) -> None:
         if not file.exists():
             aside = file.with_name(".mlflow.db.partial")
             aside.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            try:
+                MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            except Exception as error:  # whatever a disk, SQLite or MLflow comes up with
+                raise InputError(
+                    f"{file}: MLflow's store could not be made ({reason(error)}); see to it and "
+                    "run again, what is finished is kept"
+                ) from error
             aside.replace(file)
 
 
