@@ -440,15 +440,11 @@ def test_a_broken_server_costs_a_stage_one_sentence(
 
 def test_a_store_that_cannot_be_made_is_told_in_a_sentence(folder, monkeypatch):
     def full(self, **keywords):
-        raise MlflowException("[SQL: CREATE]") from sqlite3.OperationalError(
-            "disk is full"
-        )
+        raise MlflowException("[SQL: CREATE]") from sqlite3.OperationalError("disk is full")
 
     monkeypatch.setattr(MlflowClient, "search_experiments", full)
     (folder / "mlflow.db").unlink(missing_ok=True)
-    with pytest.raises(
-        InputError, match=r"mlflow.db: .*\(OperationalError: disk is full\);"
-    ):
+    with pytest.raises(InputError, match=r"mlflow.db: .*\(OperationalError: disk is full\);"):
         store()
 
 
