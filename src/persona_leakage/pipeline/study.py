@@ -16,7 +16,7 @@ from persona_leakage.study.parameters import load_study
 
 @command
 def main() -> None:
-    """Write the mark that the study is valid, or name what is wrong with them."""
+    """Write the mark that the study is valid, or name what is wrong with it."""
     study = load_study()
     load_behaviour(study.behaviour)
     for name in (*study.questions.train, *study.questions.evaluate):
