@@ -14,6 +14,7 @@ import mlflow
 import pandas as pd
 import pytest
 from conftest import ROOT
+from mlflow import environment_variables
 from mlflow.tracking import MlflowClient
 
 from persona_leakage.pipeline.launch import leave_launch
@@ -25,6 +26,7 @@ from persona_leakage.pipeline.tracking import (
     place_of,
     project,
     provenance,
+    quieten,
     runs_on,
     store,
     study_run,
@@ -215,6 +217,13 @@ def test_what_cells_are_compared_by_stands_before_bounds_and_p_values():
     assert len(named) == len(headline)
     assert {name for name in named if "/" not in name} == set(NAMES.values())
     assert {"p/spearman_centred", "interval/spearman_raw_low", "more/source_before"} <= set(named)
+
+
+def test_mlflow_prints_no_addresses_between_the_lines_of_a_stage(monkeypatch):
+    """Of a run that is dropped for an earlier one they would lead nowhere."""
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    quieten()
+    assert environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
 
 
 def test_a_number_fits_into_its_column():

@@ -154,13 +154,13 @@ def main(cells: Sequence[Cell] | None = None) -> None:
     named = study.cells if cells is None else cells
     here = [cell for cell in named if (paths.adapter(study, cell) / "curve.csv").exists()]
     if not here:
-        names = ", ".join(map(str, named))
         raise InputError(
-            f"outputs/{study.study}: no finished training of {names}; compute it with `dvc repro`, "
-            "or bring it here with `dvc pull`"
+            f"outputs/{study.study}: no finished training of {', '.join(map(str, named))}; compute "
+            "it with `dvc repro`, or bring it here with `dvc pull`"
         )
     done = [str(cell) for cell in here if upload(study, cell)]
-    told = f"{without_secrets(store())}: {len(done)} of {len(named)} cells: {', '.join(done)}"
+    names = f": {', '.join(done)}" if done else ""
+    told = f"{without_secrets(store())}: {len(done)} of {len(named)} cells{names}"
     if cells is None and is_of(study):
         told += " and the report" if upload_report(study) else "; not the report"
     if len(done) < len(here) or told.endswith("; not the report"):
