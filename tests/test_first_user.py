@@ -7,6 +7,8 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from persona_leakage.data.catalog import load_personas
+
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -55,3 +57,14 @@ def test_a_setting_that_a_page_changes_is_a_parameter():
         inside = params
         for key in name.split("."):
             inside = inside[key]
+
+
+WHO = re.compile(r"persona-leakage (?:show|ask|near|predict) ([a-z]\w*)")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "src/persona_leakage/cli/app.py"], ids=lambda page: page.name
+)
+def test_whoever_is_named_on_the_command_line_is_in_the_catalog(page):
+    text = page.read_text() if page.suffix == ".py" else typed(page)
+    assert set(WHO.findall(text)) <= load_personas(ROOT / "catalog").keys()

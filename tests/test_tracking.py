@@ -1,5 +1,6 @@
 import json
 import logging
+import math
 import os
 import shutil
 import socket
@@ -15,12 +16,13 @@ import mlflow
 import pandas as pd
 import pytest
 from conftest import ROOT
+from mlflow import environment_variables
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline.launch import leave_launch
-from persona_leakage.pipeline.run_table import NAMES, grouped
+from persona_leakage.pipeline.run_table import NAMES, VIEW, grouped, shown
 from persona_leakage.pipeline.tracking import (
     KIND,
     PARENT,
@@ -28,6 +30,7 @@ from persona_leakage.pipeline.tracking import (
     place_of,
     project,
     provenance,
+    quieten,
     runs_on,
     store,
     study_run,
@@ -218,6 +221,30 @@ def test_what_cells_are_compared_by_stands_before_bounds_and_p_values():
     assert len(named) == len(headline)
     assert {name for name in named if "/" not in name} == set(NAMES.values())
     assert {"p/spearman_centred", "interval/spearman_raw_low", "more/source_before"} <= set(named)
+
+
+def test_mlflow_prints_no_addresses_between_the_lines_of_a_stage(monkeypatch):
+    """Of a run that is dropped for an earlier one they would lead nowhere."""
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    quieten()
+    assert environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
+
+
+def test_a_number_fits_into_its_column():
+    named = grouped({"source_delta": -25 / 3, "spearman_raw_p": 1 / 30_000, "mass_after": math.nan})
+    assert (named["source change"], named["p"]) == (-8.333, 3.333e-05)
+    assert math.isnan(named["label mass"])
+
+
+def test_charts_begin_with_what_cells_are_compared_by():
+    view = json.loads(shown("1")[f"mlflow.sharedViewState.{VIEW}"])
+    sections = {section["name"]: section["display"] for section in view["compareRunSections"]}
+    assert view["isAccordionReordered"]
+    assert next(iter(sections)) == "Model metrics"
+    groups = {
+        name.partition("/")[0] for name in grouped(dict.fromkeys(HEADLINE, 1.0)) if "/" in name
+    }
+    assert groups <= {name for name, opened in sections.items() if not opened}
 
 
 def test_the_same_model_is_logged_once(folder, study):

@@ -38,11 +38,13 @@ from persona_leakage.pipeline.run_table import PARAMS, VIEW, shown
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
-# MLflow's own are two minutes and seven attempts, in every call, and a bar for a handful of files
+# MLflow's own are two minutes and seven attempts, in every call, a bar for a handful of files, and
+# two lines of addresses whenever a stage ends
 QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 SUPERSEDED = "superseded_by"  # the tag of a run that another one took the place of
 UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
