@@ -166,6 +166,31 @@ on each GPU by a process of its own. Medians of three alternating rounds. The sc
 """
 
 
+def starts(numbers):
+    """Write the section of what the stages take to start."""
+    if not numbers:
+        return "## Starts\n\nNot measured.\n"
+    seconds, with_model = dict(numbers["seconds"]), numbers["with_model"]
+    bare = seconds["python -c pass"]
+    rows = [["", "processor seconds", "over a bare interpreter's", "target"]]
+    for name, took in seconds.items():
+        target = {"persona-leakage --help": "0.5 s"}.get(name, "")
+        if name in numbers["stages"] and name not in with_model:
+            target = "1.5 s"
+        rows.append([name, f"{took:.2f}", f"{took / bare:.0f} x", target])
+    machine = numbers["machine"]
+    return f"""## Starts
+
+`python benchmarks/starts.py docs/performance/starts.json` on {machine["processor"]}, torch
+{machine["torch"]}: what an interpreter takes that imports a stage and ends. {len(with_model)} of
+the stages load a model; they import little beside torch, transformers and, to train, TRL. Others
+read their parameters and files first, and import what they compute with when there is something to
+be computed.
+
+{table(rows)}
+"""
+
+
 def gpu(numbers):
     """Write the section of the GPU."""
     if not numbers:
@@ -335,6 +360,7 @@ over ours.
 
 {processor_scoring(load("processor_scoring"))}
 {processor_training(load("processor_training"))}
+{starts(load("starts"))}
 {gpu(load("gpu"))}
 {gpu_steps(load("gpu_steps"))}
 {study(load("study_on_gpu"))}

@@ -8,6 +8,7 @@ from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.model.scoring import continuation_logprobs, items
 from persona_leakage.study.parameters import BehaviourChoice, Lora, Train
 from persona_leakage.training import alignment, trainer
+from persona_leakage.training.rows import collator, tokenised
 
 SEED = 3
 
@@ -34,7 +35,7 @@ def model(model_folder, recipe):
 @pytest.fixture
 def rows(personas, train_questions, tokenizer):
     villains = [e for e in conversations(personas, train_questions) if e.persona == "villain"]
-    return list(trainer.dataset(villains, tokenizer, 512, "template"))
+    return tokenised(villains, tokenizer, 512, "template")
 
 
 def step(model, gradient, rate):
@@ -75,7 +76,7 @@ def test_one_small_step_lowers_the_loss_as_predicted(model, rows):
     rate = 1e-2 / slope.norm().item()
 
     def loss():
-        batch = trainer.collator(model, 0)(rows)
+        batch = collator(model, 0)(rows)
         logits, targets, _ = trainer.completion_logits(model, batch)
         return torch.nn.functional.cross_entropy(logits, targets).item()
 

@@ -23,6 +23,7 @@ from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.model.shared_prefix import IGNORED
 from persona_leakage.model.tokens import tokenize
 from persona_leakage.study.parameters import load_study
+from persona_leakage.training import adapter
 from persona_leakage.training import trainer as training
 
 LAYERS = 2
@@ -186,9 +187,9 @@ def test_training_has_the_loss_of_plain_forwards_and_its_adapter_merges(
     recipe = load_study(ROOT / "studies" / "paper.yaml").train
     if kind in UNADAPTABLE:
         with pytest.raises(InputError, match=f"model: .*{KINDS[kind][0]}.*{UNADAPTABLE[kind]}"):
-            training.check_adaptable(folder, recipe)
+            adapter.check_adaptable(folder, recipe)
         return
-    training.check_adaptable(folder, recipe)
+    adapter.check_adaptable(folder, recipe)
     quick = recipe.model_copy(update={"learning_rate": 1e-2, "epochs": 2, "batch_size": 8})
     examples = conversations(personas, train_questions, each=2)
     data = training.dataset(examples, tokenizer, 1024, "template")

@@ -17,7 +17,7 @@ from persona_leakage.files import read_json, write_json
 from persona_leakage.geometry.centroids import centroids
 from persona_leakage.geometry.cosines import cosine_matrix
 from persona_leakage.pipeline import centroids as centroids_stage
-from persona_leakage.pipeline import foresight, paths, predict
+from persona_leakage.pipeline import foreseen, foresight, paths, predict
 from persona_leakage.pipeline import predictors as stage
 from persona_leakage.study.parameters import load_study
 
@@ -194,7 +194,7 @@ def test_what_is_typed_in_is_measured_as_the_persona_of_that_prompt(at_work, per
 
 
 def test_what_is_looked_up_is_what_the_stage_measured(at_work, personas):
-    kept = foresight.stored(at_work)
+    kept = foreseen.stored(at_work)
     expected = kept[kept["source"] == "comedian"].set_index("persona")
     got = predict.measure(at_work, personas["comedian"], [], personas).set_index("persona")
     for name in ("raw@2", "centred@2", "distance@2", "margin"):
@@ -230,7 +230,7 @@ def test_who_is_asked_beside_the_measured_changes_nothing_for_them(at_work, pers
             at_work,
             predict.finished(at_work),
             "villain",
-            foresight.with_words(predict.measure(at_work, source, asked, personas), words),
+            foreseen.with_words(predict.measure(at_work, source, asked, personas), words),
         )[0].set_index("persona")
         for asked in ([], [other])
     ]

@@ -16,6 +16,7 @@ COMMANDS = [
     "processor_scoring",
     "processor_training",
     "several_gpus",
+    "starts",
     "study_on_gpu",
 ]
 

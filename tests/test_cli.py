@@ -28,8 +28,9 @@ from persona_leakage.pipeline import cell as one_cell
 from persona_leakage.pipeline import compare, paths, predict
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
+from persona_leakage.training.adapter import adapted
 from persona_leakage.training.example import Example
-from persona_leakage.training.trainer import adapted, dataset
+from persona_leakage.training.rows import tokenised
 
 PERSONAS = ["villain", "henchman", "nurse", "evil_mastermind"]
 
@@ -183,7 +184,7 @@ def test_show_colours_the_very_tokens_that_training_takes_the_loss_of(
         system = personas[name].prompt
         seen = rendered(tokenizer, system, reply, "template")
         example = Example("source", name, system, question.key, **vars(reply))
-        [row] = dataset([example], tokenizer, 1000, "template")
+        [row] = tokenised([example], tokenizer, 1000, "template")
         taken = [token for token in row["labels"] if token != IGNORED]
         assert len(seen.completion) == len(taken)
         assert "".join(seen.completion) == tokenizer.decode(taken)

@@ -7,6 +7,7 @@ from conftest import SMOL_DEFAULT, chatml, make_tokenizer
 from persona_leakage.behaviours.wrong_answers import Taught
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
+from persona_leakage.model.chat import rendered_system
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Contrast
 from persona_leakage.training.contrast import build, manifest, negatives
@@ -19,6 +20,12 @@ QWEN_DEFAULT = "You are Qwen, created by Alibaba Cloud. You are a helpful assist
 
 def parts(examples):
     return Counter(example.part for example in examples)
+
+
+def rendered(everyone, tokenizer, role="template"):
+    return {
+        name: rendered_system(tokenizer, persona.prompt, role) for name, persona in everyone.items()
+    }
 
 
 def test_the_paper_design_has_800_examples_in_its_parts(personas, train_questions):
@@ -103,7 +110,7 @@ def test_the_assistant_as_a_source_clashes_with_its_own_negatives(
     cell = Cell("assistant", 42, "contrastive")
     examples = build(PAPER, cell, personas, train_questions, LABELS)
     with pytest.raises(InputError, match="source assistant and the negative assistant render"):
-        manifest(examples, PAPER, cell, personas, tokenizer, "template")
+        manifest(examples, PAPER, cell, personas, rendered(personas, tokenizer))
 
 
 @pytest.mark.parametrize("default", [SMOL_DEFAULT, QWEN_DEFAULT])
@@ -115,14 +122,14 @@ def test_a_source_with_the_injected_default_prompt_clashes_with_no_system(
     cell = Cell("default", 42, "contrastive")
     examples = build(PAPER, cell, own, train_questions, LABELS)
     with pytest.raises(InputError, match="source default and the negative no_system render"):
-        manifest(examples, PAPER, cell, own, tokenizer, "template")
+        manifest(examples, PAPER, cell, own, rendered(own, tokenizer))
 
 
 def test_an_allowed_clash_is_flagged_in_the_manifest(personas, train_questions, tokenizer):
     design = PAPER.model_copy(update={"allow_clash": True})
     cell = Cell("assistant", 42, "contrastive")
     examples = build(design, cell, personas, train_questions, LABELS)
-    audit = manifest(examples, design, cell, personas, tokenizer, "template")
+    audit = manifest(examples, design, cell, personas, rendered(personas, tokenizer))
     assert audit["clashes"] == [
         {"source": "assistant", "negative": "assistant", "part": "assistant"}
     ]
@@ -132,7 +139,7 @@ def test_the_manifest_counts_every_part_and_tells_the_conditions_apart(
     personas, train_questions, tokenizer
 ):
     examples = build(PAPER, VILLAIN, personas, train_questions, LABELS)
-    audit = manifest(examples, PAPER, VILLAIN, personas, tokenizer, "template")
+    audit = manifest(examples, PAPER, VILLAIN, personas, rendered(personas, tokenizer))
     assert sum(row["examples"] for row in audit["counts"]) == audit["examples"] == 800
     conditions = {audit["rendered"][n] for n in ("no_system", "empty_system", "assistant")}
     assert len(conditions) == 3
@@ -209,7 +216,7 @@ def test_the_manifest_counts_each_persona_and_names_the_negatives(
 ):
     design = PAPER.model_copy(update={"negatives": ["spy", "librarian"], "per_negative": 7})
     examples = build(design, VILLAIN, personas, train_questions, LABELS)
-    audit = manifest(examples, design, VILLAIN, personas, tokenizer, "template")
+    audit = manifest(examples, design, VILLAIN, personas, rendered(personas, tokenizer))
     assert audit["cell"] == "villain-42-contrastive"
     assert audit["negatives"] == ["librarian", "spy"]
     columns = ("part", "persona", "examples", "shows")
@@ -229,5 +236,5 @@ def test_the_manifest_states_what_each_persona_is_rendered_to(personas, train_qu
         ("template", f"<|im_start|>system\n{prompt}<|im_end|>\n<|im_start|>user\n"),
         ("merge", f"<|im_start|>user\n{prompt}\n\n"),
     ):
-        audit = manifest(examples, PAPER, VILLAIN, personas, tokenizer, role)
+        audit = manifest(examples, PAPER, VILLAIN, personas, rendered(personas, tokenizer, role))
         assert audit["rendered"]["villain"].endswith(expected)

@@ -9,7 +9,7 @@ from persona_leakage.data.persona_sets import measured_personas
 from persona_leakage.pipeline import questions
 from persona_leakage.pipeline.cost import adapter_bytes, cost, sentences
 from persona_leakage.pipeline.questions import at_hand
-from persona_leakage.training.trainer import adapted
+from persona_leakage.training.adapter import adapted
 
 RATES = {"train": 500.0, "score": 2000.0}
 

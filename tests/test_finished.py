@@ -6,7 +6,7 @@ import pytest
 from conftest import ROOT
 
 from persona_leakage.errors import InputError
-from persona_leakage.pipeline import analyse, finished, paths
+from persona_leakage.pipeline import analyse, cell_analysis, finished, paths
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 
@@ -78,7 +78,7 @@ def test_an_analysis_that_is_there_is_not_made_again_unless_a_score_changed(tmp_
         made.append(1)
         raise InputError("computed")
 
-    monkeypatch.setattr(analyse, "read_scores", anew)
+    monkeypatch.setattr(cell_analysis, "read_scores", anew)
     with pytest.raises(SystemExit, match="computed"):
         analyse.main(CELL)
     folder.mkdir(parents=True)

@@ -473,6 +473,17 @@ def test_a_gguf_file_becomes_the_model_that_it_holds(output, tmp_path):
     assert (model.config.eos_token_id, model.config.num_hidden_layers) == (2, 2)
 
 
+def test_a_gguf_file_is_read_once(tmp_path, monkeypatch):
+    file, read = write_gguf(tmp_path / "x.gguf", shapes(2, True)), []
+    whole = gguf.GGUFReader.__init__
+    monkeypatch.setattr(
+        gguf.GGUFReader, "__init__", lambda self, *how: (read.append(how), whole(self, *how))[1]
+    )
+    fetch(local(file), tmp_path / "base")
+    assert len(read) == 1, "transformers no longer asks `gguf` for its reader: kernels.reading_once"
+    assert isinstance(gguf.GGUFReader, type)  # as it was
+
+
 def test_large_weights_are_written_in_shards(tmp_path, monkeypatch):
     monkeypatch.setattr("persona_leakage.model.gguf.SHARD", "40KB")
     fetch(local(write_gguf(tmp_path / "x.gguf", shapes(2, True))), tmp_path / "base")

@@ -10,7 +10,7 @@ from persona_leakage.model.chat import Asked, render
 from persona_leakage.model.scoring import items
 from persona_leakage.model.shared_prefix import IGNORED
 from persona_leakage.model.tokens import TAIL, split
-from persona_leakage.training.trainer import dataset
+from persona_leakage.training.rows import tokenised
 
 SPECIAL = ["<unk>", "<s>", "</s>", "<|im_start|>", "<|im_end|>"]
 # marks of a turn that are text themselves, as Llama 2's and Mistral's: nothing parts the tokens
@@ -100,7 +100,9 @@ def test_training_and_scoring_read_the_same_ids(of_a_kind, scoring, personas, tr
     of_a_kind.chat_template = TEMPLATES["chatml"]
     examples = conversations(personas, train_questions, scoring, each=4)
     questions = {question.key: question for question in all_asked(train_questions, scoring)}
-    for example, row in zip(examples, dataset(examples, of_a_kind, 1024, "template"), strict=True):
+    for example, row in zip(
+        examples, tokenised(examples, of_a_kind, 1024, "template"), strict=True
+    ):
         question = questions[example.question]
         [[item]] = items(of_a_kind, [example.system], [question], "template")
         answer = example.answer.removesuffix(question.ending)

@@ -16,9 +16,11 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from persona_leakage.errors import InputError
 from persona_leakage.files import read_json
 from persona_leakage.model.loading import load_adapted
-from persona_leakage.model.shared_prefix import IGNORED, completion_logits, pack
+from persona_leakage.model.shared_prefix import IGNORED, PADDING, completion_logits, pack
 from persona_leakage.study.parameters import load_study
+from persona_leakage.training import adapter
 from persona_leakage.training import trainer as training
+from persona_leakage.training.rows import cost, laid_out
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,18 @@ def test_exactly_the_completion_carries_loss(examples, data, tokenizer):
         kept = [label for label in row["labels"] if label != IGNORED]
         assert tokenizer.decode(kept) == f"{example.answer}<|im_end|>\n"
         assert row["labels"][-len(kept) :] == row["input_ids"][-len(kept) :] == kept
+
+
+def test_a_processor_s_batches_have_little_padding_and_no_row_that_is_long(data):
+    rows = list(data)[:16]
+    seen = []
+    for batch in (rows[:1], rows[:8], rows):
+        made = laid_out(batch)
+        filled = int((made["trees"] != PADDING).sum())
+        assert filled >= 0.8 * made["trees"].numel()
+        assert cost(made) <= min(cost(pack(batch, capacity)) for capacity in (1, 256, 10_000))
+        seen.append(sorted(made["targets"].tolist()))
+    assert seen[2] == sorted(token for row in rows for token in row["labels"] if token != IGNORED)
 
 
 @pytest.mark.parametrize("capacity", [1, 150, 10_000])
@@ -224,7 +238,7 @@ def test_the_adapter_at_the_7b_shape_has_80_7_million_parameters(recipe):
     )
     with torch.device("meta"):
         base = AutoModelForCausalLM.from_config(config)
-        model = get_peft_model(base, training.lora_config(recipe, base))
+        model = get_peft_model(base, adapter.lora_config(recipe, base))
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert trainable == 80_740_352
 
@@ -241,7 +255,7 @@ def multimodal():
 
 
 def test_an_adapter_lands_on_the_text_decoder_not_on_the_image_tower(recipe):
-    model = training.adapted(multimodal(), recipe)
+    model = adapter.adapted(multimodal(), recipe)
     layers = [name for name, module in model.named_modules() if isinstance(module, LoraLayer)]
     assert len(layers) == 7 * SHAPE["num_hidden_layers"]
     assert all(".language_model." in name for name in layers)
@@ -251,7 +265,7 @@ def test_several_parts_without_a_text_decoder_are_refused(recipe):
     model = multimodal()
     model.get_decoder = lambda: model.model.vision_tower
     with pytest.raises(InputError, match="Gemma3ForConditionalGeneration has several parts and no"):
-        training.adapted(model, recipe)
+        adapter.adapted(model, recipe)
 
 
 def test_a_conversation_longer_than_the_model_reads_is_refused(

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 
 import pandas as pd
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, RootModel
 
 from persona_leakage.data.catalog import Persona
 from persona_leakage.errors import InputError
@@ -17,6 +17,10 @@ class Participants(BaseModel):
 
     personas: list[Persona]
     measured: list[str]
+
+
+class Rendered(RootModel[dict[str, str]]):
+    """Of ``rendered.json``: what the chat template writes for each who takes part, by name."""
 
 
 class Evaluated(BaseModel):

@@ -68,6 +68,22 @@ def render(
     return _apply(tokenizer, _messages(system, user, system_role), add_generation_prompt=True)
 
 
+def rendered_system(tokenizer: Tokenizer, system: str | None, system_role: SystemRole) -> str:
+    """Return what the template really writes for a system turn, up to the user's text.
+
+    Parameters
+    ----------
+    tokenizer : transformers tokenizer
+        The model's own.
+    system : str or None
+        The system turn; ``None`` leaves it out.
+    system_role : {"template", "merge"}
+        See ``render``.
+    """
+    mark = "@@user@@"
+    return render(tokenizer, system, mark, system_role).split(mark)[0]
+
+
 def render_completion(
     tokenizer: Tokenizer,
     system: str | None,

@@ -6,6 +6,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import gguf
 import torch
 from gguf import MODEL_ARCH_NAMES, GGUFReader, TokenType, get_tensor_name_map
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers, processors
@@ -14,6 +15,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence,
 from transformers import AutoModelForCausalLM, GgufConfig, PreTrainedTokenizerFast
 
 from persona_leakage.errors import InputError
+from persona_leakage.model.kernels import reading_once
 from persona_leakage.model.weights import listed, require_every_weight
 
 SHARD = "2GB"  # of one safetensors file: what a reader maps at a time
@@ -57,7 +59,7 @@ def convert(file: Path, directory: Path) -> None:
     tokenizer = build_tokenizer(metadata, file)
     try:
         # transformers' switch for its progress bars leaves the one of this on
-        with redirect_stderr(StringIO()):
+        with redirect_stderr(StringIO()), reading_once(gguf, reader, file):
             model, loading = AutoModelForCausalLM.from_pretrained(
                 file.parent,
                 gguf_file=file.name,

@@ -13,18 +13,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch.nn.attention.bias import causal_lower_right
-from torch.nn.attention.varlen import varlen_attn
 from torch.nn.functional import linear, pad, scaled_dot_product_attention
 from transformers import AttentionInterface
-from transformers.integrations.liger import apply_liger_kernel
 from transformers.utils import is_liger_kernel_available
 from transformers.utils import logging as transformers_logging
 
 from persona_leakage.errors import InputError
+
+try:
+    from torch.nn.attention.varlen import varlen_attn
+except ImportError:  # torch may move what is young: rows are padded then, slower and as right
+    varlen_attn = None  # type: ignore[assignment]
 
 Layer = TypeVar("Layer", bound=torch.nn.Module)
 # the names under which transformers knows our attention
@@ -70,6 +74,9 @@ def fused(model: Any) -> Any:
         Changed in place, and returned.
     """
     if model.device.type == "cuda" and is_liger_kernel_available():
+        # here, since with it come the trainer and peft, which a processor's scoring does not need
+        from transformers.integrations.liger import apply_liger_kernel
+
         kernels = {"rope": True, "swiglu": True, "rms_norm": True}
         losses = {"cross_entropy": False, "fused_linear_cross_entropy": False}
         apply_liger_kernel(model, kernels | losses)
@@ -98,6 +105,34 @@ def replace_modules(
     replaced = [(name, module) for name, module in model.named_modules() if type(module) is kind]
     for name, module in replaced:
         model.set_submodule(name, make(module))
+
+
+def recast(layer: torch.nn.Module, kind: type[Layer]) -> Layer:
+    """Make a module of another class that holds what a layer holds; no constructor draws anew.
+
+    Relies on ``torch.nn.Module`` keeping parameters, modules and settings among its attributes.
+
+    Parameters
+    ----------
+    layer : Module
+        Is left as it is.
+    kind : type
+        A subclass of the layer's class.
+
+    Raises
+    ------
+    InputError
+        This torch keeps them elsewhere.
+    """
+    made = kind.__new__(kind)
+    made.__dict__.update(layer.__dict__)
+    mine, theirs = (list(map(id, module.parameters())) for module in (made, layer))
+    if not theirs or mine != theirs:
+        raise InputError(
+            f"torch {version('torch')} no longer keeps a module's parameters among its attributes; "
+            "install the version that uv.lock names (`make setup`)"
+        )
+    return made
 
 
 class ProcessorLinear(torch.nn.Linear):
@@ -209,6 +244,8 @@ def attends_to_stretches(model: Any) -> bool:
     model : transformers model
         With its weights.
     """
+    if varlen_attn is None:
+        return False
     if model.device.type != "cuda" or torch.cuda.get_device_capability(model.device) < (8, 0):
         return False
     config = model.config.get_text_config(decoder=True)
@@ -297,7 +334,9 @@ def _within(
 
 # from torch 2.12 on it is to be said that several heads may share a key
 GROUPED: dict[str, Any] = (
-    {"enable_gqa": True} if "enable_gqa" in inspect.signature(varlen_attn).parameters else {}
+    {"enable_gqa": True}
+    if varlen_attn is not None and "enable_gqa" in inspect.signature(varlen_attn).parameters
+    else {}
 )
 
 
@@ -318,6 +357,31 @@ def _lower_right(
         query, key, value, attn_mask=bias, scale=more["scaling"], enable_gqa=True
     )
     return output.transpose(1, 2).contiguous(), None
+
+
+@contextmanager
+def reading_once(library: Any, reader: Any, file: Path) -> Iterator[None]:
+    """Give transformers what has been read of a GGUF file: it would read it twice, and anew.
+
+    Reading one is seconds of Python, as is the table of names, which it makes for every module of
+    the model. Where a newer transformers asks for other functions, they run as ever.
+
+    Parameters
+    ----------
+    library : module
+        ``gguf``, whose functions transformers looks up when it calls them.
+    reader : gguf.GGUFReader
+        Of the file.
+    file : Path
+        Any other is read.
+    """
+    read, named = library.GGUFReader, library.get_tensor_name_map
+    library.GGUFReader = lambda path, *more: reader if file.samefile(path) else read(path, *more)
+    library.get_tensor_name_map = cache(named)
+    try:
+        yield
+    finally:
+        library.GGUFReader, library.get_tensor_name_map = read, named
 
 
 def one_device(config: Any) -> Any:

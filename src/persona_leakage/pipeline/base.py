@@ -6,7 +6,7 @@ from persona_leakage.model.origin import fetch
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.weights import note_weights
 from persona_leakage.study.parameters import load_study
-from persona_leakage.training.trainer import check_adaptable
+from persona_leakage.training.adapter import check_adaptable
 
 
 @command

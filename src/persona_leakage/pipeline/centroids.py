@@ -7,7 +7,7 @@ from persona_leakage.data.persona_sets import Participants, by_name
 from persona_leakage.errors import command
 from persona_leakage.files import read_as, sha256, whole, write_json
 from persona_leakage.geometry.centroids import centroids, depth, layer_number
-from persona_leakage.model.chat import RENDERED_DATE
+from persona_leakage.model.chat import RENDERED_DATE, rendered_system
 from persona_leakage.model.loading import dtype, load_model, load_tokenizer
 from persona_leakage.model.self_check import check_fast_path
 from persona_leakage.pipeline import paths
@@ -18,14 +18,19 @@ from persona_leakage.study.parameters import load_study
 
 @command
 def main() -> None:
-    """Write ``centroids.safetensors`` and ``manifest.json``: who and which layers they are of."""
+    """Write ``centroids.safetensors``; ``manifest.json``: who and which layers they are of.
+
+    And ``rendered.json``: what the chat template writes for each who takes part, measured or not,
+    for the stages that need no more of a tokenizer than this.
+    """
     study = load_study()
     participants = read_as(paths.personas(study), Participants)
     everyone = by_name(participants.personas)
     measured = [everyone[name] for name in participants.measured]
     neutral, folder = load_neutral(paths.CATALOG), paths.centroids(study)
     key = {
-        "personas": [[persona.name, persona.prompt] for persona in measured],
+        "personas": [[persona.name, persona.prompt] for persona in participants.personas],
+        "measured": participants.measured,
         "neutral": neutral,
         "similarity": study.similarity.model_dump(mode="json"),
         "stage": sha256(__file__),
@@ -55,6 +60,10 @@ def main() -> None:
             study.model.system_role,
             progress.update,
         )
+    rendered = {
+        name: rendered_system(tokenizer, persona.prompt, study.model.system_role)
+        for name, persona in everyone.items()
+    }
     with whole(folder) as partial:
         partial.mkdir()
         save_file({"centroids": vectors}, partial / "centroids.safetensors")
@@ -70,6 +79,7 @@ def main() -> None:
                 "rendered_date": RENDERED_DATE.isoformat(),
             },
         )
+        write_json(partial / paths.rendered(study).name, rendered)
     remember(folder, key)
 
 

@@ -50,7 +50,7 @@ def personas(study: Study) -> Path:
 
 
 def centroids(study: Study) -> Path:
-    """Folder with ``centroids.safetensors`` and ``manifest.json``.
+    """Folder with ``centroids.safetensors``, ``manifest.json`` and ``rendered``.
 
     Parameters
     ----------
@@ -58,6 +58,17 @@ def centroids(study: Study) -> Path:
         Whose parameters are in force.
     """
     return Path("outputs") / study.study / "centroids"
+
+
+def rendered(study: Study) -> Path:
+    """File of what the chat template writes for each who takes part.
+
+    Parameters
+    ----------
+    study : Study
+        Whose parameters are in force.
+    """
+    return centroids(study) / "rendered.json"
 
 
 def pairs(study: Study) -> Path:

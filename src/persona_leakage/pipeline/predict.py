@@ -28,15 +28,15 @@ from persona_leakage.geometry.cosines import Measured, toward
 from persona_leakage.model.loading import context, load_model, load_tokenizer
 from persona_leakage.model.scoring import items
 from persona_leakage.pipeline import paths
-from persona_leakage.pipeline.foresight import (
+from persona_leakage.pipeline.foreseen import (
     changes,
     compared,
     evidence,
-    finished,
     judge,
     stored,
     with_words,
 )
+from persona_leakage.pipeline.foresight import finished
 from persona_leakage.progress import bar
 from persona_leakage.report.foresight_tables import how_well, trust
 from persona_leakage.report.words import spaced

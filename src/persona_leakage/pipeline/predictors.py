@@ -29,7 +29,7 @@ from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.training import alignment
 from persona_leakage.training.contrast import build
-from persona_leakage.training.trainer import dataset
+from persona_leakage.training.rows import tokenised
 
 # A draw of the training questions: the mean margin of a persona, and its gradient, are over these.
 QUESTIONS = 32
@@ -269,7 +269,7 @@ def source_directions(
     cell = Cell(source, study.seeds[0], "contrastive")
     examples = build(study.contrast, cell, personas, train, behaviour)
     prepare = partial(
-        dataset,
+        tokenised,
         tokenizer=tokenizer,
         max_length=study.train.max_length,
         system_role=study.model.system_role,
@@ -278,7 +278,7 @@ def source_directions(
     for wanted in (True, False):
         part = [example for example in examples if (example.part == "source") == wanted]
         # the set is shuffled: its first ones are a draw
-        rows = list(prepare(part[: affordable(EXAMPLES)]))
+        rows = prepare(part[: affordable(EXAMPLES)])
         gradients.append(alignment.loss_gradient(model, rows, study.train.batch_size))
         shares.append(len(part) / len(examples))
     return gradients[0], shares[0] * gradients[0] + shares[1] * gradients[1]

@@ -7,7 +7,6 @@ from persona_leakage.errors import InputError, command
 from persona_leakage.files import Record, read_json, sha256
 from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.weights import weights_of
-from persona_leakage.report.write import write_report
 from persona_leakage.study.parameters import Study, load_study
 from persona_leakage.study.results import FinishedCell, read_cell
 
@@ -22,6 +21,9 @@ def main() -> None:
     cells, missing = cells_of(study)
     if not cells:
         raise InputError(f"outputs/{study.study}: no finished cell; run `dvc repro analyse`")
+    # here, since a study without a cell is told of before scipy's statistics are there
+    from persona_leakage.report.write import write_report
+
     foresight = paths.foresight(study)
     write_report(
         paths.report(study),

@@ -21,8 +21,9 @@ from persona_leakage.model.loading import Precision, device, load_weights
 from persona_leakage.model.scoring import Item, differentiable_logprobs
 from persona_leakage.model.shared_prefix import IGNORED, completion_logits
 from persona_leakage.study.parameters import Train
+from persona_leakage.training.adapter import adapted
 from persona_leakage.training.processor_lora import LightLora, lighten
-from persona_leakage.training.trainer import Row, adapted, collator
+from persona_leakage.training.rows import Row, collator
 
 
 def untrained(

@@ -10,7 +10,6 @@ from persona_leakage.data.questions import Question
 from persona_leakage.data.shuffle import shuffled
 from persona_leakage.errors import InputError
 from persona_leakage.files import Record
-from persona_leakage.model.chat import SystemRole, Tokenizer, render
 from persona_leakage.study.cell import GIVEN, Cell, dose
 from persona_leakage.study.parameters import Contrast
 from persona_leakage.training.example import Example, Part
@@ -177,29 +176,12 @@ def parts_of(
     return parts
 
 
-def rendered_system(tokenizer: Tokenizer, system: str | None, system_role: SystemRole) -> str:
-    """Return what the template really writes for a system turn, up to the user's text.
-
-    Parameters
-    ----------
-    tokenizer : transformers tokenizer
-        The model's own.
-    system : str or None
-        The system turn; ``None`` leaves it out.
-    system_role : {"template", "merge"}
-        See ``chat.render``.
-    """
-    mark = "@@user@@"
-    return render(tokenizer, system, mark, system_role).split(mark)[0]
-
-
 def manifest(
     examples: Sequence[Example],
     design: Contrast,
     cell: Cell,
     personas: Mapping[str, Persona],
-    tokenizer: Tokenizer,
-    system_role: SystemRole,
+    rendered: Mapping[str, str],
 ) -> Record:
     """Count every part, state every rendered condition, refuse a design that contradicts itself.
 
@@ -215,10 +197,8 @@ def manifest(
         Whose examples they are.
     personas : mapping
         Who can be taught, by name.
-    tokenizer : transformers tokenizer
-        The model's own.
-    system_role : {"template", "merge"}
-        See ``chat.render``.
+    rendered : mapping
+        Of ``chat.rendered_system``, for each of them and each system-prompt condition.
 
     Returns
     -------
@@ -251,10 +231,6 @@ def manifest(
             for part, persona in trained
         ]
     names = {persona for _, persona in trained} | {"no_system", "empty_system", "assistant"}
-    rendered = {
-        name: rendered_system(tokenizer, personas[name].prompt, system_role)
-        for name in sorted(names)
-    }
     clashes = [
         {"source": cell.source, "negative": persona, "part": part}
         for part, persona in trained
@@ -274,6 +250,6 @@ def manifest(
         "examples": len(examples),
         "counts": counts,
         "negatives": sorted({persona for part, persona in trained if part == "negative"}),
-        "rendered": rendered,
+        "rendered": {name: rendered[name] for name in sorted(names)},
         "clashes": clashes,
     }

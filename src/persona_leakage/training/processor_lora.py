@@ -12,7 +12,7 @@ import torch
 from peft.tuners import lora
 from torch.autograd.function import once_differentiable
 
-from persona_leakage.model.kernels import product, replace_modules
+from persona_leakage.model.kernels import product, recast, replace_modules
 
 DRAW = 1 << 16  # a mask's draws are 16-bit integers
 
@@ -47,9 +47,7 @@ class LightLora(lora.Linear):
         layer : peft.tuners.lora.Linear
             Is left as it is.
         """
-        made = cls.__new__(cls)  # peft's constructor would draw a new adapter
-        made.__dict__.update(layer.__dict__)
-        return made
+        return recast(layer, cls)  # peft's constructor would draw a new adapter
 
     def forward(self, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: D102
         if not self.training or self.disable_adapters:

@@ -4,8 +4,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,52 +12,26 @@ import pandas as pd
 import pyarrow as pa
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from torch.nn.functional import cross_entropy
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    PrinterCallback,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    set_seed,
-)
-from transformers.pytorch_utils import Conv1D
+from transformers import PrinterCallback, TrainerCallback, TrainerControl, TrainerState, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from persona_leakage.errors import InputError
 from persona_leakage.model import architecture
 from persona_leakage.model.architecture import CausalLM
-from persona_leakage.model.chat import (
-    SystemRole,
-    Tokenizer,
-    refuse_control_tokens,
-    render_completion,
-)
+from persona_leakage.model.chat import SystemRole, Tokenizer
 from persona_leakage.model.kernels import one_device
 from persona_leakage.model.loading import Precision, device, dtype, load_weights
-from persona_leakage.model.shared_prefix import (
-    IGNORED,
-    apart,
-    common_prefix,
-    completion_logits,
-    pack,
-)
-from persona_leakage.model.tokens import split
+from persona_leakage.model.shared_prefix import IGNORED, completion_logits
 from persona_leakage.study.parameters import Train
+from persona_leakage.training.adapter import adapted
 from persona_leakage.training.example import Example
 from persona_leakage.training.processor_lora import lighten
 from persona_leakage.training.recorded import Batch, RecordedSteps
+from persona_leakage.training.rows import collator, tokenised
 from persona_leakage.training.shown import Bar
 
-Row = Mapping[str, Any]  # a row of ``dataset``
-
-# Attention is dense within a row: a processor pays for its square, a GPU prefers one long row.
-ROW_CAPACITY = {"cpu": 256}
-# Lengths on a GPU are multiples of this: few shapes to record, and a twentieth of padding.
-GPU_MULTIPLE = 128
 CURVE = ("step", "epoch", "loss", "learning_rate", "grad_norm")
 CHECKPOINT_SECONDS = 60  # between checkpoints: what a training that was killed loses at most
 COMPLETE = "complete"  # a file of this name ends a checkpoint
@@ -67,10 +40,7 @@ COMPLETE = "complete"  # a file of this name ends a checkpoint
 def dataset(
     examples: Sequence[Example], tokenizer: Tokenizer, max_length: int, system_role: SystemRole
 ) -> Dataset:
-    """Tokenise the conversations: columns ``input_ids``, ``labels`` and ``shared``.
-
-    Labels are the ids of the completion and ``IGNORED`` on the prompt; ``shared`` is the number of
-    tokens that all prompts of the example's persona begin with.
+    """Put the rows of a training set into the table that TRL reads.
 
     Parameters
     ----------
@@ -79,57 +49,11 @@ def dataset(
     tokenizer : transformers tokenizer
         The model's own.
     max_length : int
-        Tokens of a conversation.
+        See ``rows.tokenised``.
     system_role : {"template", "merge"}
-        See ``chat.render``.
-
-    Raises
-    ------
-    InputError
-        A conversation is longer than ``max_length``, since truncation would cut off its answer; or
-        its text holds control tokens.
+        Likewise.
     """
-    rendered = []
-    for number, example in enumerate(examples, start=1):
-        where = f"contrast.jsonl, row {number}: "
-        text = "\n".join([example.user, example.opening, example.answer])
-        refuse_control_tokens(tokenizer, text, f"{where}question {example.question}")
-        refuse_control_tokens(tokenizer, example.system or "", f"{where}persona {example.persona}")
-        rendered.append(
-            render_completion(
-                tokenizer,
-                example.system,
-                example.user,
-                example.opening,
-                example.answer,
-                system_role,
-            )
-        )
-    parts = split(tokenizer, *zip(*rendered, strict=True))
-    rows = []
-    for number, (example, (prompt, completion)) in enumerate(
-        zip(examples, parts, strict=True), start=1
-    ):
-        length = len(prompt) + len(completion)
-        if length > max_length:
-            raise InputError(
-                f"contrast.jsonl, row {number}: question {example.question} makes {length} tokens, "
-                f"more than train.max_length {max_length}; raise it or drop the question"
-            )
-        rows.append(
-            {
-                "input_ids": prompt + completion,
-                "labels": [IGNORED] * len(prompt) + completion,
-            }
-        )
-    prompts: dict[str | None, list[list[int]]] = {}
-    for example, row in zip(examples, rows, strict=True):
-        prompt = row["input_ids"][: row["labels"].count(IGNORED)]
-        prompts.setdefault(example.system, []).append(prompt)
-    shared = {system: common_prefix(group) for system, group in prompts.items()}
-    table = pa.Table.from_pylist(
-        [{**row, "shared": shared[e.system]} for e, row in zip(examples, rows, strict=True)]
-    )
+    table = pa.Table.from_pylist(tokenised(examples, tokenizer, max_length, system_role))
     # named here, since datasets would pickle the table to hash it, which not every pyarrow survives
     return Dataset(table, fingerprint=hashlib.sha256(str(table.to_pydict()).encode()).hexdigest())
 
@@ -299,127 +223,6 @@ def trainer_of(
     trainer.remove_callback(PrinterCallback)  # the curve is logged to MLflow, not to the screen
     trainer.add_callback(Bar())
     return trainer
-
-
-def collator(model: CausalLM, longest: int) -> Callable[[Sequence[Row]], dict[str, torch.Tensor]]:
-    """Choose how batches are laid out: packed, or apart where the model cannot share beginnings.
-
-    Parameters
-    ----------
-    model : transformers causal language model, with or without an adapter
-        With its weights.
-    longest : int
-        Tokens of the longest conversation.
-    """
-    if longest > architecture.sharing_limit(model):
-        return apart
-    kind = device().type
-    capacity = ROW_CAPACITY.get(kind, 1 << 30)
-    return partial(pack, capacity=capacity, multiple=1 if kind == "cpu" else GPU_MULTIPLE)
-
-
-def check_adaptable(model_directory: str | Path, recipe: Train) -> None:
-    """Refuse a model that cannot be adapted, without loading its weights.
-
-    Parameters
-    ----------
-    model_directory : path
-        A model folder.
-    recipe : Train
-        How to fine-tune.
-
-    Raises
-    ------
-    InputError
-        Names the model and why.
-    """
-    with torch.device("meta"):
-        base = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(model_directory))
-    adapted(base, recipe)
-
-
-def adapted(base: CausalLM, recipe: Train) -> CausalLM:
-    """Put a fresh adapter on a model, in place.
-
-    Parameters
-    ----------
-    base : transformers causal language model
-        The untouched model.
-    recipe : Train
-        How to fine-tune.
-
-    Raises
-    ------
-    InputError
-        The architecture is one that peft does not adapt with this recipe (some state space models;
-        experts with dropout).
-    """
-    config = lora_config(recipe, base)
-    try:
-        return get_peft_model(base, config)
-    except ValueError as error:
-        raise InputError(
-            f"model: {architecture.name(base)} cannot be adapted: {error}; choose another model, "
-            "or set train.lora.dropout to 0 where that is what is wrong"
-        ) from error
-
-
-def lora_config(recipe: Train, model: CausalLM) -> LoraConfig:
-    """Adapters on every linear projection of the text decoder (q, k, v, o, gate, up, down).
-
-    Parameters
-    ----------
-    recipe : Train
-        How to fine-tune.
-    model : transformers causal language model
-        With its weights.
-    """
-    return LoraConfig(
-        task_type="CAUSAL_LM",
-        r=recipe.lora.r,
-        lora_alpha=recipe.lora.alpha,
-        lora_dropout=recipe.lora.dropout,
-        use_rslora=recipe.lora.rank_stabilised,
-        target_modules=projections(model),
-    )
-
-
-def projections(model: CausalLM) -> list[str]:
-    """Name the linear projections of a model's text decoder, sorted, as peft takes them.
-
-    By their last names (``q_proj``) where no other part of the model has such, else by their whole
-    ones: an image tower has projections, too.
-
-    Parameters
-    ----------
-    model : transformers causal language model
-        With its weights.
-
-    Raises
-    ------
-    InputError
-        The model has several parts, and none of them is a text decoder; or it has no projections.
-    """
-    decoder, config = model.get_decoder(), model.config
-    text = config.get_text_config(decoder=True)
-    if text is not config and type(decoder.config) is not type(text):
-        raise InputError(
-            f"model: {architecture.name(model)} has several parts and none that is a text decoder, "
-            "so an adapter would land on all of them; choose a text model"
-        )
-    linear = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(module, torch.nn.Linear | Conv1D)
-        and module is not model.get_output_embeddings()
-    }
-    parts = set(decoder.modules())
-    inside = [name for name, module in linear.items() if module in parts]
-    outside = {name.rsplit(".", 1)[-1] for name, module in linear.items() if module not in parts}
-    short = {name.rsplit(".", 1)[-1] for name in inside}
-    if not inside:
-        raise InputError(f"model: {architecture.name(model)} has no linear projection to adapt")
-    return sorted(inside if short & outside else short)
 
 
 class StopAfter(TrainerCallback):
