@@ -332,7 +332,49 @@ def _soak(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     yield [f"soak, {rounds} analyses and reports", given.soak, round(peak), more]
 
 
-PARTS = {"study": _study, "store": _store, "compare": _compare, "soak": _soak}
+SIZES = (1, 4, 16)
+BASE = {"personas": 50, "questions": 100, "cells": 1}
+
+
+def _growth(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Analyse and report at 1, 4 and 16 times the personas, the questions, the cells."""
+    least = _made(folder / "least", 8, 12)
+    begun = {code: measured(least, code)[0] for code in (ANALYSE, REPORT)}  # mostly imports
+    for what, base in BASE.items():
+        seconds, peaks = [], []
+        code = REPORT if what == "cells" else ANALYSE
+        for times in SIZES:
+            size = BASE | {what: base * times}
+            home = _made(folder / f"{what}{times}", size["personas"], size["questions"])
+            if what == "cells":
+                measured(home, ANALYSE)
+                repeat(home, size["cells"])
+            took, peak = measured(home, code)
+            seconds.append(took - begun[code])
+            peaks.append(peak)
+        slope = float(np.polyfit(np.log(SIZES), np.log(seconds), 1)[0])
+        doing = "report" if what == "cells" else "analyse"
+        yield [
+            f"{doing}, {' / '.join(f'{base * times:,}' for times in SIZES)} {what}",
+            " / ".join(f"{each:.1f}" for each in seconds),
+            " / ".join(f"{each:.0f}" for each in peaks),
+            f"seconds grow by the power {slope:.2f}",
+        ]
+
+
+def _made(folder: Path, personas: int, questions: int) -> Path:
+    folder.mkdir()
+    make(folder, personas, questions)
+    return folder
+
+
+PARTS = {
+    "study": _study,
+    "growth": _growth,
+    "store": _store,
+    "compare": _compare,
+    "soak": _soak,
+}
 
 
 if __name__ == "__main__":
