@@ -319,6 +319,18 @@ def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
     assert found == {}
 
 
+FIRST = "details.cell:nth-child(1 of .cell)"
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize(("dark", "width"), [(False, 390), (True, 1280)])
+def test_axe_finds_no_barrier_in_the_largest_report(dark, width, tmp_path):
+    page = ROOT / "reports" / "qwen" / "report.html"
+    opened = f"main > details:not(.cell), {FIRST}, {FIRST} details"  # one of 25 cells like it
+    assert violations(page, tmp_path, dark=dark, width=width, opened=opened, seconds=600) == {}
+
+
 def test_the_slope_over_seeds_is_told_once_per_source(pages):
     for name in ("one", "seeds"):
         page = (pages / name / "report.html").read_text()
