@@ -223,7 +223,7 @@ const faults = []; addEventListener("error", fault => faults.push(fault.message)
 addEventListener("securitypolicyviolation", fault => faults.push(fault.blockedURI));
 addEventListener("load", () => {
   document.querySelectorAll("details").forEach(part => { part.open = true; });
-  document.querySelector("details").dispatchEvent(new Event("toggle"));  // draws what is open
+  document.querySelector("details")?.dispatchEvent(new Event("toggle"));  // draws what is open
   const table = document.querySelector("table.personas");
   const heads = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
   const column = heads.indexOf("delta (pp)");
