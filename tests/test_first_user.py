@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -68,3 +69,11 @@ WHO = re.compile(r"persona-leakage (?:show|ask|near|predict) ([a-z]\w*)")
 def test_whoever_is_named_on_the_command_line_is_in_the_catalog(page):
     text = page.read_text() if page.suffix == ".py" else typed(page)
     assert set(WHO.findall(text)) <= load_personas(ROOT / "catalog").keys()
+
+
+@pytest.mark.parametrize("target", [".venv/ready", "setup-cpu"])
+def test_a_uv_that_setup_brings_in_is_found_inside_the_environment(target):
+    """``mlflow run --env-manager=uv`` looks for it on the path."""
+    command = ["make", "--dry-run", "--always-make", target, "UV=.uv/bin/uv"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "ln -sf ../../.uv/bin/uv .venv/bin/uv" in told

@@ -223,7 +223,7 @@ const faults = []; addEventListener("error", fault => faults.push(fault.message)
 addEventListener("securitypolicyviolation", fault => faults.push(fault.blockedURI));
 addEventListener("load", () => {
   document.querySelectorAll("details").forEach(part => { part.open = true; });
-  document.querySelector("details").dispatchEvent(new Event("toggle"));  // draws what is open
+  document.querySelector("details")?.dispatchEvent(new Event("toggle"));  // draws what is open
   const table = document.querySelector("table.personas");
   const heads = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
   const column = heads.indexOf("delta (pp)");
@@ -317,6 +317,18 @@ def test_printed_all_is_open_but_the_cells_and_afterwards_as_before(pages, tmp_p
 def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
     found = violations(pages / "settings" / "report.html", tmp_path, dark=dark, width=width)
     assert found == {}
+
+
+FIRST = "details.cell:nth-child(1 of .cell)"
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize(("dark", "width"), [(False, 390), (True, 1280)])
+def test_axe_finds_no_barrier_in_the_largest_report(dark, width, tmp_path):
+    page = ROOT / "reports" / "qwen" / "report.html"
+    opened = f"main > details:not(.cell), {FIRST}, {FIRST} details"  # one of 25 cells like it
+    assert violations(page, tmp_path, dark=dark, width=width, opened=opened, seconds=600) == {}
 
 
 def test_the_slope_over_seeds_is_told_once_per_source(pages):
