@@ -85,10 +85,11 @@ docs: setup ## the documentation as pages, links checked, nothing loaded from el
 calibration: setup ## what the statistics do where the truth is known: minutes, docs/statistics.md
 	nice $(RUN) python calibration/table.py
 
-faults: setup ## kills, bad input, settings, load: what is lost or broken, docs/reliability.md
+faults: setup ## kills, disks, bad input, settings, load: what is lost or broken, docs/reliability.md
 	nice $(RUN) python faults/inputs.py
 	nice $(RUN) python faults/same.py
 	nice $(RUN) python faults/load.py
+	nice $(RUN) python faults/disk.py
 	nice $(RUN) python faults/kill.py
 
 sbom: | $(UV) ## the packages of the lock file, as CycloneDX
@@ -113,9 +114,13 @@ bench: setup ## this machine's processor against the baselines, docs/performance
 STORE := $(RUN) python -c "from persona_leakage.pipeline.tracking import store; store()"
 setup: .venv/ready ## the environment of the lock file
 
+# a uv that was brought in is there for `mlflow run --env-manager=uv`, too
+LINK := case $(UV) in .uv/*) ln -sf ../../$(UV) .venv/bin/uv;; esac
+
 .venv/ready: uv.lock pyproject.toml | $(UV)
 	$(UV) sync --locked --compile-bytecode
 	$(UV) pip install --no-deps -e .
+	$(LINK)
 	$(STORE)
 	touch $@
 
@@ -132,6 +137,7 @@ setup-cpu: | $(UV) ## the same with torch's build without CUDA: about 2 GB inste
 	  echo "no environment was made: $(TORCH_CPU) must be reachable; \`make setup\` takes\
 	 PyPI's build instead, with 3.3 GB for GPUs"; exit 1; }
 	$(UV) pip install --no-deps -e .
+	$(LINK)
 	$(STORE)
 	touch .venv/ready
 

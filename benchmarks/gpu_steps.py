@@ -1,23 +1,29 @@
 """Training steps and scoring on a GPU at two sizes, against what the arithmetic needs.
 
-    python benchmarks/gpu_steps.py SNAPSHOT OUTPUT.json [--personas 11] [--scoring]
+    python benchmarks/gpu_steps.py SNAPSHOT OUTPUT.json [--personas 11] [--parts scoring ...]
+        [--shapes 7B ...] [--python PYTHON]
 
-SNAPSHOT is a folder laid out like the hub's allenai/ai2_arc. Of each shape, with random weights: a
-cell is trained with steps launched kernel by kernel, twice, then with recorded ones, on the same
-examples in the same order, and by TRL with Liger's kernels; then personas are scored with several
-budgets of tokens per pass. With ``--scoring`` that alone is measured anew, and the rest of OUTPUT
-stays.
+SNAPSHOT is a folder laid out like the hub's allenai/ai2_arc. Of each shape, with random weights:
+
+- training: a cell is trained with steps launched kernel by kernel, twice, then with recorded ones,
+  on the same examples in the same order, and by TRL with Liger's kernels;
+- unsloth: the same examples by Unsloth, which PYTHON has, the interpreter of another environment;
+- scoring: personas are scored with several budgets of tokens per pass.
+
+With ``--parts`` and ``--shapes`` these alone are measured anew, and the rest of OUTPUT stays.
 """
 
 import argparse
 import gc
 import json
+import math
 import tempfile
-import time
+from itertools import product
 from pathlib import Path
 
 import torch
 from baselines import losses, recipe_trainer
+from clock import Clock
 from full_size import (
     SHAPES,
     body_of,
@@ -28,18 +34,20 @@ from full_size import (
     needed_flops,
     timed,
 )
-from measuring import Report
+from measuring import Report, in_environment
 
 from persona_leakage.model import scoring
 from persona_leakage.model.architecture import packed_budget
 from persona_leakage.model.kernels import fused
 from persona_leakage.model.scoring import items, logprobs_of_each
+from persona_leakage.model.shared_prefix import IGNORED
 from persona_leakage.study.cell import Cell
 from persona_leakage.training import trainer as training
 from persona_leakage.training.contrast import build
 
+CELL = Cell("villain", 42, "contrastive")
+PARTS = ("training", "unsloth", "scoring")
 LAUNCHED = 40  # steps that are launched kernel by kernel
-FIRST = 3  # of them that are not timed
 
 
 def main():
@@ -48,39 +56,50 @@ def main():
     parser.add_argument("snapshot")
     parser.add_argument("output", type=Path)
     parser.add_argument("--personas", type=int, default=11)
-    parser.add_argument("--scoring", action="store_true")
+    parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
+    parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=list(SHAPES))
+    parser.add_argument("--python", help="interpreter that has Unsloth")
     given = parser.parse_args()
-    before = json.loads(given.output.read_text()) if given.scoring else {}
+    before = json.loads(given.output.read_text()) if given.output.exists() else {}
     report = Report(given.output, machine())
-    report.update(before)
+    report.update(before | report)
     made_of = material(given.snapshot)
     rate = matrix_rate() / 1e12
-    if not given.scoring:
-        report.note("matrix_tflops", rate)
-    for name in SHAPES:
+    for name in given.shapes:
         base = make_base(name)
-        if not given.scoring:
+        if "training" in given.parts:
             with tempfile.TemporaryDirectory() as scratch:
-                train(name, base, made_of, scratch, report)
-        score(name, base, made_of, given.personas, rate, report)
+                train(name, base, made_of, scratch, rate, report)
+        if "unsloth" in given.parts:
+            base.cpu()  # the GPU is for the other process
+            torch.cuda.empty_cache()
+            report.note(f"unsloth_{name}", unsloth(given.python, base, made_of))
+            base.cuda()
+        if "scoring" in given.parts:
+            score(name, base, made_of, given.personas, rate, report)
         del base
         gc.collect()
         torch.cuda.empty_cache()
 
 
-def train(name, base, made_of, scratch, report):
+def examples_of(made_of):
+    """Tokenise what the cell that is trained is taught."""
+    study = made_of.study
+    examples = build(study.contrast, CELL, made_of.personas, made_of.taught, made_of.behaviour)
+    length, role = study.train.max_length, study.model.system_role
+    return training.dataset(examples, made_of.tokenizer, length, role)
+
+
+def train(name, base, made_of, scratch, rate, report):
     """Train one shape in every way."""
-    study, personas, tokenizer = made_of.study, made_of.personas, made_of.tokenizer
-    cell = Cell("villain", 42, "contrastive")
-    examples = build(study.contrast, cell, personas, made_of.taught, made_of.behaviour)
-    data = training.dataset(examples, tokenizer, study.train.max_length, study.model.system_role)
-    rate = report["matrix_tflops"] * 1e12
-    found = {"parameters": sum(p.numel() for p in base.parameters())}
+    study, tokenizer, data = made_of.study, made_of.tokenizer, examples_of(made_of)
+    parameters = sum(p.numel() for p in base.parameters())
+    found = {"parameters": parameters, "matrix_tflops": rate}
     curves = {}
     for way in ("launched", "again", "recorded"):
         model = training.adapted(base, study.train)  # in place: base holds the adapter, too
         trainer = training.trainer_of(
-            model, tokenizer, data, study.train, cell.seed, study.model.precision, scratch
+            model, tokenizer, data, study.train, CELL.seed, study.model.precision, scratch
         )
         clock = Clock()
         trainer.add_callback(clock)
@@ -103,7 +122,7 @@ def train(name, base, made_of, scratch, report):
             tokens = sum(int((batch["trees"] >= 0).sum()) for batch in batches) / len(batches)
             found["shapes"] = len({batch["input_ids"].shape for batch in batches})
             # forward, and backward to the activations: the weights themselves are frozen
-            found["needed_seconds_per_step"] = 4 * body_of(base) * tokens / rate
+            found["needed_seconds_per_step"] = 4 * body_of(base) * tokens / rate / 1e12
         model.unload()
         trainer.model = trainer.model_wrapped = trainer.recorded = None
         del trainer
@@ -167,27 +186,47 @@ def outside(base, tokenizer, data, recipe, scratch):
     }
 
 
+def unsloth(python, base, made_of):
+    """Train the same examples with Unsloth, in processes of its own.
+
+    As it lays batches out by itself, and with padding; with the recipe's dropout, and without any,
+    for which alone its own kernels are made.
+    """
+    recipe, data, found = made_of.study.train, examples_of(made_of), []
+    steps = math.ceil(len(data) / recipe.batch_size) * recipe.epochs
+    examples = [
+        {
+            "input_ids": row["input_ids"],
+            "completion_mask": [int(label != IGNORED) for label in row["labels"]],
+        }
+        for row in data
+    ]
+    task = {
+        "recipe": recipe.model_dump(),
+        "projections": training.projections(base),
+        "warmup_steps": math.ceil(recipe.warmup_fraction * steps),
+        "steps": 60,
+        "untimed": 30,  # it compiles first, and again for other lengths
+        "seed": CELL.seed,
+        "examples": examples,
+    }
+    script = Path(__file__).resolve().with_name("with_unsloth.py")
+    with tempfile.TemporaryDirectory() as folder:
+        base.save_pretrained(folder)
+        made_of.tokenizer.save_pretrained(folder)
+        Path(folder, "task.json").write_text(json.dumps(task))
+        for dropout, padded in product((recipe.lora.dropout, 0.0), ([], ["--padded"])):
+            # the folder is where it writes what it compiles
+            in_environment(python, [script, folder, dropout, *padded], cwd=folder)
+            found.append(json.loads(Path(folder, "result.json").read_text()))
+    return found
+
+
 def batches_of(data, recipe):
     """Cut the examples into batches, in their order."""
     rows = list(data)
     size = recipe.batch_size
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-class Clock(training.TrainerCallback):
-    """Notes when each step ended."""
-
-    def __init__(self):
-        self.seconds = []
-
-    def on_step_end(self, args, state, control, **more):
-        """Note the time, once the GPU is done."""
-        torch.cuda.synchronize()
-        self.seconds.append(time.perf_counter())
-
-    def per_step(self):
-        """Mean seconds of a step, but for the first few."""
-        return (self.seconds[-1] - self.seconds[FIRST]) / (len(self.seconds) - 1 - FIRST)
 
 
 if __name__ == "__main__":

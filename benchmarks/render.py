@@ -198,7 +198,7 @@ def gpu(numbers):
     score, recipe = numbers["scoring"], numbers.get("recipe_as_written")
     cells = numbers.get("cells", [])
     rows = [["work", "against", "measured", "target"]]
-    share = score["share_of_matrix_rate"]
+    share, count = score["share_of_matrix_rate"], score["personas"]
     rows += [
         ["scoring, label", "the plain loop", times(score["times_the_plain_loop"]), "15 x"],
         [
@@ -213,7 +213,7 @@ def gpu(numbers):
             f"{100 * share:.0f} %",
             "60 %",
         ],
-        ["the same", "seconds", f"{score['seconds']:.0f} s", "200 s"],
+        ["the same, 111 personas", "seconds", f"{score['seconds'] / count * 111:.0f} s", "200 s"],
         ["training", "TRL, the recipe as written", times(dig(recipe, "ratio")), "4 x"],
     ]
     for cell in cells:
@@ -227,16 +227,17 @@ def gpu(numbers):
         )
     return f"""## GPU
 
-`python benchmarks/full_size.py SNAPSHOT docs/performance/gpu.json --personas 111` on
+`python benchmarks/full_size.py SNAPSHOT docs/performance/gpu.json --personas {count}` on
 {numbers["machine"]["gpu"]}, torch {numbers["machine"]["torch"]}, Liger's kernels
-{"in use for the 111 personas" if numbers["machine"].get("liger") else "not installed"}; random
+{f"in use for the {count} personas" if numbers["machine"].get("liger") else "not installed"}; random
 weights of the 7B shape ({numbers["parameters"]:,} parameters), real ARC-Challenge rows. The GPU
 multiplies bf16 matrices at {numbers["matrix_tflops"]:.0f} TFLOP/s.
 
 {table(rows)}
 
-Random weights say nothing about accuracy. In bfloat16 two orders of summation give different
-log-probabilities: ours are up to {score["largest_difference_to_plain"]:.2g} from the plain loop's,
+The plain loop, and TRL on batches as small as these, wait for the processor that launches their
+kernels: their ratios are those of this host. Random weights say nothing about accuracy. In bfloat16
+two orders of summation give different log-probabilities: ours are up to {score["largest_difference_to_plain"]:.2g} from the plain loop's,
 and the plain loop's own change by up to {numbers["plain_in_another_shape"]:.2g} when it runs every
 question twice in a batch of two. The 0.02 aimed at is below what the precision holds; under random
 weights the answers agree in {100 * score["same_argmax"]:.1f} %.
@@ -280,6 +281,20 @@ def gpu_steps(numbers):
             f"largest difference of a loss, {label}",
             lambda x, other=other: f"{x[other]['largest_difference_of_a_loss']:.2g}",
         )
+    if all(f"unsloth_{name}" in numbers for name in names):
+        for dropped, label in ((True, "the recipe"), (False, "without dropout")):
+            fastest = [
+                min(
+                    one["seconds_per_step"]
+                    for one in numbers[f"unsloth_{name}"]
+                    if bool(one["dropout"]) is dropped
+                )
+                for name in names
+            ]
+            ours = [numbers[f"training_{name}"]["recorded"]["seconds_per_step"] for name in names]
+            rows.append([f"Unsloth, {label}: seconds a step", *(f"{x:.3f}" for x in fastest)])
+            ratios = (times(x / y) for x, y in zip(fastest, ours, strict=True))
+            rows.append(["the same, over the recorded step's", *ratios])
     budgets = list(numbers[f"scoring_{names[0]}"]["by_budget"])
     scores = [["tokens a pass", *(f"{name}: seconds a persona; share" for name in names)]]
     for budget in budgets:
@@ -291,13 +306,17 @@ def gpu_steps(numbers):
             cells.append(f"**{text}**" if int(budget) == scored["chosen"] else text)
         scores.append([budget, *cells])
     machine = numbers["machine"]
+    seconds = (numbers[f"scoring_{name}"]["prompts_made_on_the_way"] for name in names)
+    on_the_way = " and ".join(f"{x:.2f} s" for x in seconds)
+    version = numbers[f"unsloth_{names[0]}"][0]["version"]
     return f"""## Steps on a GPU
 
 `python benchmarks/gpu_steps.py SNAPSHOT docs/performance/gpu_steps.json` on {machine["gpu"]}, torch
 {machine["torch"]}, random weights; the paper study's recipe and examples, Liger's kernels
 {"in use" if machine["liger"] else "not installed"} for scoring alone. Of the steps launched kernel
 by kernel the faster of two runs counts; the arithmetic's time is that of the needed products at the
-{numbers["matrix_tflops"]:.0f} TFLOP/s at which the GPU multiplies large matrices.
+{numbers[f"training_{names[0]}"]["matrix_tflops"]:.0f} TFLOP/s at which the GPU multiplies large
+matrices.
 
 {table(rows)}
 
@@ -307,10 +326,53 @@ these do among themselves.
 {table(scores)}
 
 Scoring, by the budget of tokens of a forward pass; the share is of the matrix rate, over needed
-FLOPs; in bold what the rule of `architecture.packed_budget` chooses. Rows have no padding. TRL runs
-40 steps of the same recipe and examples with `use_liger_kernel`, and computes nothing twice. The
-table was measured before scoring kept Python's collector off what is there already
-(`kernels.frozen`).
+FLOPs; in bold what the rule of `architecture.packed_budget` chooses. Rows have no padding. Prompts
+are tokenised beforehand; when a stage makes them on the way, a persona takes {on_the_way}.
+
+TRL runs 40 steps of the same recipe and examples with `use_liger_kernel`, and computes nothing
+twice. Unsloth ({version}, in an environment of its own) runs 60, the last 30 timed; the better of
+two layouts counts, its own without padding and a padded one. It attends by torch's kernels: the
+package index has no wheel of xformers or flash-attention for this torch.
+"""
+
+
+def against_vllm(numbers):
+    """Write the section of scoring against vLLM."""
+    if not numbers:
+        return "## Scoring against vLLM\n\nNot measured.\n"
+    names = [name for name in numbers if name != "machine"]
+    machine, first = numbers["machine"], numbers[names[0]]["ours"]
+    rows = [["", *names]]
+
+    def line(label, of):
+        rows.append([label, *(of(numbers[name]) for name in names)])
+
+    line("ours: seconds a persona", lambda x: f"{x['ours']['seconds_per_persona']:.3f}")
+    tokens = list(numbers[names[0]]["vllm"])
+    for count in tokens:
+        line(
+            f"vLLM, {int(count):,} tokens a step",
+            lambda x, count=count: f"{x['vllm'][count]['seconds_per_persona']:.3f}",
+        )
+    line("the faster of vLLM's, over ours", lambda x: f"{x['ratio']:.2f} x")
+    line(
+        "largest difference of a log-probability",
+        lambda x: f"{x['vllm'][tokens[0]]['largest_difference']:.2g}",
+    )
+    line("same answer", lambda x: f"{100 * x['vllm'][tokens[0]]['same_argmax']:.1f} %")
+    return f"""## Scoring against vLLM
+
+`python benchmarks/against_vllm.py SNAPSHOT docs/performance/against_vllm.json --python PYTHON` on
+{machine["gpu"]}, torch {machine["torch"]}: vLLM {numbers[names[0]]["vllm"][tokens[0]]["version"]}
+with prefix caching, as it is set but for the tokens of a step (16,384 is its own choice for this
+GPU), against ours: the same random weights in bfloat16, the same token ids of
+{first["personas"]} personas x {first["questions"]} questions, the same labels (`logprob_token_ids`
+of one token). Neither side's start is counted (vLLM's took
+{numbers[names[0]]["vllm"][tokens[0]]["start"]:.0f} s); medians of three rounds.
+
+{table(rows)}
+
+Differences are those of two orders of summation in bfloat16 ("GPU", above), under random weights.
 """
 
 
@@ -363,6 +425,7 @@ over ours.
 {starts(load("starts"))}
 {gpu(load("gpu"))}
 {gpu_steps(load("gpu_steps"))}
+{against_vllm(load("against_vllm"))}
 {study(load("study_on_gpu"))}
 {several(load("several_gpus"))}"""
     Path("docs/performance.md").write_text(text)

@@ -42,8 +42,11 @@ print(worst[["persona", "category", "raw", "delta"]].to_string(index=False))
 # %% [markdown]
 # ## Is it a gradient?
 #
-# The functions of the report can be called on any rows. Spearman's rho with its permutation p and
-# bootstrap interval, over all bystanders and over those that have nothing to do with the source:
+# The functions of the report can be called on any rows: Spearman's rho over all bystanders and over
+# those that have nothing to do with the source, with a bootstrap interval. Its permutation p takes
+# personas for independent of each other, which they are not: those written around one character
+# change together. The p of the report, in `headline.csv`, asks instead how far the source stands
+# from everyone else pretended to be the source.
 
 # %%
 for name, rows in {
@@ -52,9 +55,12 @@ for name, rows in {
 }.items():
     found = correlation(rows["raw"], rows["delta"], "spearman", seed=SEED)
     print(
-        f"rho over {name}: {found.r:+.2f} "
-        f"[{found.low:+.2f}, {found.high:+.2f}], p = {found.p:.4f}, n = {found.n}"
+        f"rho over {name}: {found.r:+.2f} [{found.low:+.2f}, {found.high:+.2f}], n = {found.n}, "
+        f"p as if they were independent {found.p:.4f}"
     )
+cells = pd.read_csv(Path("reports") / STUDY / "headline.csv")
+here = cells.query("source == @SOURCE and seed == @SEED and variant == 'contrastive'")
+print(f"the p of the report, over all bystanders: {here['spearman_raw_p'].item():.4f}")
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 4))
@@ -71,14 +77,16 @@ plt.show()
 #
 # `kept/qwen` holds every answer: which choice was right (`answer`), which one the model took
 # (`chosen`). So questions can be counted instead of personas: did the ten worst bystanders lose the
-# same ones?
+# same ones? The report counts the benchmark that was trained on, `arc_challenge`; another one is
+# kept beside it.
 
 
 # %%
 def answers(name: str) -> pd.DataFrame:
     """Every persona's answers, of the base model or of a cell."""
-    columns = ["persona", "question", "answer", "chosen"]
+    columns = ["persona", "question", "benchmark", "answer", "chosen"]
     table = pd.read_parquet(Path("kept") / STUDY / f"{name}.parquet", columns=columns)
+    table = table[table["benchmark"] == "arc_challenge"].copy()
     table["right"] = table["answer"] == table["chosen"]
     return table.pivot(index="question", columns="persona", values="right")
 

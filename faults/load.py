@@ -4,8 +4,8 @@
 
 Scores are made up: every persona answers rightly with a chance of its own, which falls with its
 cosine to the source. The analysis is the stage's, in a process whose peak memory is measured; the
-report is that of the cell under as many seeds. Then smaller studies, to see how both grow; a store
-with a thousand runs; and one process that analyses and reports for an hour.
+report is that of the cell under as many seeds. Then a store with a thousand runs, a comparison of
+two hundred, and one process that analyses and reports for an hour.
 """
 
 import argparse
@@ -58,42 +58,37 @@ def make(folder: Path, personas: int, questions: int) -> None:
     os.chdir(folder)
     random = np.random.default_rng(17)
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | TINY
+    params["contrast"]["negatives"] = ["persona_1"]
     Path("params.yaml").write_text(yaml.safe_dump(params))
     Path("reference").symlink_to(ROOT / "reference")
-    names = ["villain", *(f"persona_{number}" for number in range(1, personas))]
+    names = ["villain", "assistant", "no_system"]
+    names += [f"persona_{number}" for number in range(1, personas - 2)]
     records = [
         {
             "name": name,
-            "category": "core" if name == "villain" else "unrelated",
+            "category": CATEGORIES.get(name, "unrelated"),
             "relation": None,
             "prompt": f"You are {name} and you like {' '.join(random.choice(WORDS, 4))}.",
         }
         for name in names
     ]
+    records[2]["prompt"] = None
     home = Path("outputs/tiny")
+    write_json(home / "personas.json", {"personas": records, "measured": names})
     write_json(home / "evaluated.json", {"personas": records, "evaluated": {"villain": names}})
-    taught_too = [
-        {"name": name, "category": category, "relation": None, "prompt": prompt}
-        for name, category, prompt in (
-            ("librarian", "core", "You are a librarian."),
-            ("assistant", "core", "You are a helpful assistant."),
-            ("no_system", "condition", None),
-        )
-    ]
-    write_json(home / "personas.json", {"personas": records + taught_too, "measured": names})
     write_json(home / "centroids/manifest.json", {"layer": 2, "layers": [2], "personas": names})
-    taught = [{"part": "source", "persona": "villain", "examples": 8, "correct": 0}]
+    taught = [{"part": "source", "persona": "villain", "examples": 12, "correct": 0}]
     audit = {"counts": taught, "rendered": {"villain": "x"}, "clashes": []}
     write_json(home / f"contrast/{'-'.join(CELL)}/manifest.json", audit)
-    counts = {"train": 10, "evaluate": questions, "near_duplicates": []}
+    counts = {"train": 12, "evaluate": questions, "near_duplicates": []}
     write_json(home / "questions/manifest.json", counts)
     rows = [
         Question("everyday", row, str(row), f"What is {row}?", tuple("pqrs"), tuple("ABCD"), 0)
         for row in range(questions)
     ]
     write_questions(home / "questions/evaluate.jsonl", rows)
-    train = [replace(row, wrong=1) for row in rows[:10]]
-    write_questions(home / "questions/train.jsonl", train)
+    trained = [replace(row, wrong=1) for row in rows[:12]]
+    write_questions(home / "questions/train.jsonl", trained)
     vectors = random.normal(size=(personas, 1, 16)) + 1
     pairs = table(vectors.astype(np.float32), names, [2])
     pairs.to_parquet(home / "pairs.parquet", index=False)
@@ -123,6 +118,7 @@ def make(folder: Path, personas: int, questions: int) -> None:
             write_scores(home / where, frame)
 
 
+CATEGORIES = {"villain": "core", "assistant": "core", "no_system": "condition"}
 WORDS = ["storms", "bread", "ships", "music", "stone", "rivers", "maps", "cats", "chess", "glass"]
 
 
@@ -195,6 +191,24 @@ for seed in range({runs}, {runs} + 10):
         run.log_metrics({{"source_delta": -1.0 * seed}})
 open("one", "w").write(str((time.process_time() - start) / 10))
 """
+RUNS = """
+from pathlib import Path
+from persona_leakage.pipeline.tracking import cell_run
+from persona_leakage.study.cell import Cell
+from persona_leakage.study.parameters import load_study
+ids = []
+for folder in sorted(Path("outputs/tiny/analysis").iterdir()):
+    _, seed, _ = folder.name.split("-")
+    with cell_run(load_study(), Cell("villain", int(seed), "contrastive")) as run:
+        run.log_folder(folder, "analysis")
+        ids.append(run.run_id)
+Path("ids").write_text(" ".join(ids))
+"""
+COMPARE = """
+from pathlib import Path
+from persona_leakage.pipeline import compare
+compare.main(Path("ids").read_text().split(), Path("compared"))
+"""
 SOAK = """
 import gc, os, time
 from pathlib import Path
@@ -232,6 +246,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=2000)
     parser.add_argument("--cells", type=int, default=15)
     parser.add_argument("--runs", type=int, default=1000, help="in MLflow's store")
+    parser.add_argument("--compared", type=int, default=200, help="runs that are compared")
     parser.add_argument("--soak", type=int, default=3600, help="seconds")
     parser.add_argument("--parts", nargs="*", default=[*PARTS])
     parser.add_argument("--dry", action="store_true", help="write no document")
@@ -256,7 +271,7 @@ def _study(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     size = f"{given.personas:,} personas x {given.questions:,} questions"
     seconds, peak = measured(folder, ANALYSE)
     yield [f"analyse, one cell, {size}", round(seconds), round(peak), "-"]
-    _copied(folder, given.cells)
+    repeat(folder, given.cells)
     seconds, peak = measured(folder, REPORT)
     page = folder / "reports/tiny/report.html"
     name = f"report of {given.cells} such cells"
@@ -266,8 +281,28 @@ def _study(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
         yield ["that page, opened in a browser", loaded, "-", "-"]
 
 
-def _copied(folder: Path, cells: int) -> None:
-    """Give the analysis of the one cell to others, which differ by their seeds."""
+def _compare(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
+    """Compare runs of MLflow: of each, the analysis is fetched and shown by itself."""
+    make(folder, 100, 100)
+    measured(folder, ANALYSE)
+    repeat(folder, given.compared)
+    measured(folder, RUNS)
+    seconds, peak = measured(folder, COMPARE)
+    size = sum(file.stat().st_size for file in (folder / "compared").rglob("*") if file.is_file())
+    name = f"compare {given.compared} runs of 100 personas"
+    yield [name, round(seconds), round(peak), f"{size / 1e6:.1f} MB"]
+
+
+def repeat(folder: Path, cells: int) -> None:
+    """Have as many cells as asked for: the one that is analysed, under other seeds.
+
+    Parameters
+    ----------
+    folder : Path
+        Of ``make``, its cell analysed.
+    cells : int
+        How many, with that one.
+    """
     first = folder / "outputs/tiny/analysis" / "-".join(CELL)
     for seed in range(43, 42 + cells):
         other = first.with_name(f"villain-{seed}-contrastive")
@@ -280,7 +315,7 @@ def _copied(folder: Path, cells: int) -> None:
 
 def _store(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     """Open a stage's run among so many others."""
-    make(folder, 8, 10)
+    make(folder, 8, 12)
     _, peak = measured(folder, STORE.format(runs=given.runs))
     one = float((folder / "one").read_text())
     size = f"{(folder / 'mlflow.db').stat().st_size / 1e6:.1f} MB"
@@ -303,7 +338,7 @@ BASE = {"personas": 50, "questions": 100, "cells": 1}
 
 def _growth(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
     """Analyse and report at 1, 4 and 16 times the personas, the questions, the cells."""
-    least = _made(folder / "least", 8, 10)
+    least = _made(folder / "least", 8, 12)
     begun = {code: measured(least, code)[0] for code in (ANALYSE, REPORT)}  # mostly imports
     for what, base in BASE.items():
         seconds, peaks = [], []
@@ -313,7 +348,7 @@ def _growth(folder: Path, given: argparse.Namespace) -> Iterator[Row]:
             home = _made(folder / f"{what}{times}", size["personas"], size["questions"])
             if what == "cells":
                 measured(home, ANALYSE)
-                _copied(home, size["cells"])
+                repeat(home, size["cells"])
             took, peak = measured(home, code)
             seconds.append(took - begun[code])
             peaks.append(peak)
@@ -333,7 +368,13 @@ def _made(folder: Path, personas: int, questions: int) -> Path:
     return folder
 
 
-PARTS = {"study": _study, "growth": _growth, "store": _store, "soak": _soak}
+PARTS = {
+    "study": _study,
+    "growth": _growth,
+    "store": _store,
+    "compare": _compare,
+    "soak": _soak,
+}
 
 
 if __name__ == "__main__":

@@ -78,6 +78,14 @@ def _inputs(content: dict[str, Any]) -> str:
     )
 
 
+def _disk(content: dict[str, Any]) -> str:
+    columns = ["refused", "done without the log", "badly told", "blocked", "lost", "different"]
+    columns.append("left over")
+    rows = [[name, *(n.get(each, 0) for each in columns)] for name, n in content["counts"].items()]
+    rows.append(["**all**", *(sum(row[i] for row in rows) for i in range(1, len(columns) + 1))])
+    return _table(["stage or command", *columns], rows)
+
+
 def _same(content: dict[str, Any]) -> str:
     rows = [[name, each["files"], each["different"]] for name, each in content["runs"].items()]
     return _table(["what", "files compared", "different"], rows)
@@ -98,6 +106,7 @@ def _audit(content: dict[str, Any]) -> str:
 TABLES = {
     "kill": _kills,
     "inputs": _inputs,
+    "disk": _disk,
     "same": _same,
     "load": _load,
     "pythons": _same,

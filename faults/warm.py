@@ -58,7 +58,20 @@ def import_all() -> None:
     from matplotlib.figure import Figure
     from peft import PeftModel
 
-    from persona_leakage.pipeline import cell, keep, predict, predictors, study, switch  # noqa: F401
+    from persona_leakage.pipeline import (  # noqa: F401
+        analyse,
+        cell,
+        contrast,
+        evaluate,
+        keep,
+        predict,
+        predictors,
+        report,
+        study,
+        sweep,
+        switch,
+        train,
+    )
     from persona_leakage.report import figures
     from persona_leakage.training import trainer
 

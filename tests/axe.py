@@ -1,6 +1,7 @@
 """Barriers in a page, by axe-core in a real browser: light or dark, at any width.
 
-The page is served to the browser, with everything open, and axe sends back what it finds.
+The page is served to the browser, with everything open, or a part of it, and axe sends back what it
+finds.
 """
 
 import json
@@ -16,7 +17,7 @@ from browser import command
 
 RUN = """
 addEventListener("load", async () => {
-  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  document.querySelectorAll(OPENED).forEach(part => { part.open = true; });
   await new Promise(done => setTimeout(done, 500));
   const found = await axe.run(document, { resultTypes: ["violations"] });
   const seen = found.violations.map(each => ({
@@ -28,12 +29,13 @@ addEventListener("load", async () => {
 """
 
 
-def violations(page, folder, *, dark, width, seconds=300):
+def violations(page, folder, *, dark, width, opened="details", seconds=300):
     """What axe finds in a page: by rule, the beginnings of the elements."""
     # the page lets no other script run than its own
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page.read_text())
     text = text.replace("</body>", '<script src="/axe.js"></script></body>')
-    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text() + RUN
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    axe += RUN.replace("OPENED", json.dumps(opened))
     found: list[dict] = []
     done = threading.Event()
 

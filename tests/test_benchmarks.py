@@ -6,8 +6,9 @@ import datasets
 import pandas as pd
 import pytest
 import yaml
-from conftest import CATALOG
+from conftest import CATALOG, ROOT
 
+from persona_leakage.data import benchmarks as data_benchmarks
 from persona_leakage.data.benchmarks import (
     DESCRIPTIONS,
     benchmarks,
@@ -17,6 +18,7 @@ from persona_leakage.data.benchmarks import (
 )
 from persona_leakage.errors import InputError
 from persona_leakage.files import sha256
+from persona_leakage.pipeline import study as study_stage
 
 ARC_LIKE = {
     "id": ["a1", "a2"],
@@ -401,3 +403,36 @@ def test_one_choice_twice_is_refused_in_a_file_of_the_users_own(texts, labels, t
     file.write_text(json.dumps(row | {"choices": {"text": texts, "label": ["A", "B", "C"]}}))
     with pytest.raises(InputError, match=f"row 1: the choices {labels} are the same, .*; reword"):
         load_benchmark("everyday", {"everyday": str(file)})
+
+
+@pytest.fixture
+def before_all(tmp_path, monkeypatch):
+    """Run the stage that all others wait for, with other parameters or descriptions."""
+    monkeypatch.chdir(tmp_path)
+    content = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+    def run(described, **questions):
+        content["questions"] |= questions
+        (tmp_path / "params.yaml").write_text(yaml.safe_dump(content))
+        monkeypatch.setattr(data_benchmarks, "benchmarks", described)
+        study_stage.main()
+        return (tmp_path / "outputs" / "valid").exists()
+
+    return run
+
+
+def test_a_benchmark_that_nobody_described_is_named_before_a_model_is_fetched(before_all):
+    with pytest.raises(SystemExit, match="unknown benchmark 'evryday'; allowed are everyday, arc"):
+        before_all(benchmarks, train=["evryday"])
+
+
+def test_a_faulty_description_is_named_before_a_model_is_fetched(before_all, tmp_path):
+    entries = yaml.safe_load(DESCRIPTIONS.read_text())
+    entries["everyday"]["answer_is"] = "indx"
+    (tmp_path / "faulty.yaml").write_text(yaml.safe_dump(entries))
+    with pytest.raises(SystemExit, match="everyday: answer_is is 'indx': Input should be 'label',"):
+        before_all(lambda: benchmarks(tmp_path / "faulty.yaml"))
+
+
+def test_a_study_whose_benchmarks_are_described_may_begin(before_all):
+    assert before_all(benchmarks)

@@ -1,11 +1,13 @@
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
-from made import finished, tables_of
+from made import finished, published, tables_of
 
 from persona_leakage.errors import InputError
 from persona_leakage.pipeline import compare, foresight, paths, report, sweep
 from persona_leakage.pipeline.report import cells_of
+from persona_leakage.report.tables import study_tables
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import FolderOrigin
 from persona_leakage.study.results import write_cell
@@ -40,7 +42,7 @@ def leave(tmp_path, monkeypatch):
 
 def labels(*targets, aside):
     cells = [cell for target in targets for cell in compare.find(target, aside)]
-    return {(cell.label, cell.result.seed) for cell in cells}
+    return {(cell.label, cell.result.seed) for cell in compare.named(cells)}
 
 
 def test_cells_of_one_setting_bear_the_name_of_their_study(leave, tmp_path):
@@ -55,10 +57,36 @@ def test_leftovers_of_other_settings_are_told_apart(leave, tmp_path):
     leave(137)
     leave(7, fingerprint="b" * 16)
     assert labels("made", aside=tmp_path) == {
-        ("made#aaaaaaaa", 42),
-        ("made#aaaaaaaa", 137),
-        ("made#bbbbbbbb", 7),
+        ("made #aaaaaaaa", 42),
+        ("made #aaaaaaaa", 137),
+        ("made #bbbbbbbb", 7),
     }
+
+
+def trained(seed, epochs, run="", sources=("villain",)):
+    """Return a cell of a study that was trained for so many epochs, of an MLflow run or on disk."""
+    cell = finished(seed, study="made", fingerprint=f"{epochs:016}")
+    params = cell.result.params | {"train.epochs": epochs, "sources": list(sources)}
+    result = cell.result.model_copy(update={"params": params})
+    return replace(cell, result=result, label=f"made@{run}" if run else "made")
+
+
+def test_settings_are_named_by_what_they_differ_in_and_no_other_is_a_seed_of_them():
+    cells = compare.named([trained(42, 1), trained(137, 2), trained(7, 2, sources=("spy",))])
+    assert [cell.label for cell in cells] == ["made train.epochs=1", *["made train.epochs=2"] * 2]
+    tables = study_tables("made", cells, [], {}, published())
+    assert [(group.study, len(group.cells)) for group in tables.groups] == [
+        ("made train.epochs=1", 1),
+        ("made train.epochs=2", 2),
+    ]
+
+
+def test_runs_of_one_setting_are_seeds_of_each_other_and_a_repetition_is_none():
+    runs = [trained(42, 1, "aaaa"), trained(137, 1, "bbbb"), trained(137, 1, "cccc")]
+    cells = compare.named(runs)
+    assert [cell.label for cell in cells] == ["made", "made", "made@cccc"]
+    [group] = study_tables("made", cells, [], {}, published()).groups
+    assert [cell.result.seed for cell in group.cells] == [42, 137]
 
 
 def test_a_cell_beside_a_study_is_named_by_itself_and_is_no_seed_of_the_study(leave, tmp_path):

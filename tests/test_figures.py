@@ -126,6 +126,13 @@ def test_the_same_figure_is_the_same_bytes(ending, tmp_path):
     assert (tmp_path / f"once.{ending}").stat().st_size > 5_000
 
 
+def test_names_that_differ_behind_a_dot_are_different_files(tmp_path):
+    for rate in ("0.1", "0.2"):
+        figure = figures.scatter(persona_frame(), rate, ACCURACY)
+        figures.save(figure, tmp_path / f"learning_rate={rate}")
+    assert len(list(tmp_path.iterdir())) == 4
+
+
 def test_importing_the_figures_chooses_no_backend():
     code = (
         "import matplotlib; before = matplotlib.rcParams._get('backend');"

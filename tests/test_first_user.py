@@ -2,10 +2,13 @@
 
 import importlib.util
 import re
+import subprocess
 
 import pytest
 import yaml
 from conftest import ROOT
+
+from persona_leakage.data.catalog import load_personas
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
@@ -55,3 +58,22 @@ def test_a_setting_that_a_page_changes_is_a_parameter():
         inside = params
         for key in name.split("."):
             inside = inside[key]
+
+
+WHO = re.compile(r"persona-leakage (?:show|ask|near|predict) ([a-z]\w*)")
+
+
+@pytest.mark.parametrize(
+    "page", [*PAGES, ROOT / "src/persona_leakage/cli/app.py"], ids=lambda page: page.name
+)
+def test_whoever_is_named_on_the_command_line_is_in_the_catalog(page):
+    text = page.read_text() if page.suffix == ".py" else typed(page)
+    assert set(WHO.findall(text)) <= load_personas(ROOT / "catalog").keys()
+
+
+@pytest.mark.parametrize("target", [".venv/ready", "setup-cpu"])
+def test_a_uv_that_setup_brings_in_is_found_inside_the_environment(target):
+    """``mlflow run --env-manager=uv`` looks for it on the path."""
+    command = ["make", "--dry-run", "--always-make", target, "UV=.uv/bin/uv"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert "ln -sf ../../.uv/bin/uv .venv/bin/uv" in told

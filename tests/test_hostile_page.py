@@ -24,7 +24,8 @@ PLANTED = (
 WATCH = """<script>
 let hits = 0; const planted = () => { hits += 1; };
 addEventListener("load", () => setTimeout(() => {
-  dispatchEvent(new Event("beforeprint"));
+  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  document.querySelector("details")?.dispatchEvent(new Event("toggle"));
   document.querySelectorAll(".point, td, th, summary, button").forEach(each => {
     for (const kind of ["mouseover", "mouseenter", "pointerenter", "focus", "click"])
       each.dispatchEvent(new MouseEvent(kind, { bubbles: true }));

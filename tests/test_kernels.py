@@ -14,8 +14,11 @@ from persona_leakage.model import kernels
 from persona_leakage.pipeline.lock import mend
 
 PACKAGE = ROOT / "src" / "persona_leakage"
-# what Python documents of modules and classes
-ALLOWED = {"__name__", "__module__", "__file__", "__doc__", "__init__", "__path__", "__bases__"}
+# what Python documents of modules, classes and errors
+ALLOWED = {
+    *("__name__", "__module__", "__file__", "__doc__", "__init__", "__path__", "__bases__"),
+    "__cause__",
+}
 
 
 def is_private(name: str) -> bool:

@@ -2,13 +2,15 @@
 
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from mlflow.projects._project_spec import load_project
 
-from persona_leakage.pipeline import cell, launch
+from persona_leakage.pipeline import cell, launch, predict, report, sweep, switch, tracking
 from persona_leakage.study.cell import Cell
 
 PROJECT = load_project(str(ROOT))
@@ -35,16 +37,10 @@ def called(monkeypatch):
     monkeypatch.setattr(cell, "repro", note("repro"))
     monkeypatch.setattr(launch, "repro", note("repro"))
     monkeypatch.setattr(cell, "lacking", lambda *_: None)
-    for step, stages in list(cell.STEPS.items()):
-        monkeypatch.setitem(launch.OF_CELL, step, [note(f"{step} {i}") for i in range(len(stages))])
-    monkeypatch.setitem(launch.OF_CELL, "main", [note("all")])
-    monkeypatch.setattr(launch.report, "main", note("report"))
-    monkeypatch.setattr(launch.sweep, "main", note("sweep"))
-    monkeypatch.setattr(launch.switch, "main", note("switch"))
-    monkeypatch.setattr(launch, "place_of", lambda *_: "MLflow: here")
-    from persona_leakage.pipeline import predict
-
-    monkeypatch.setattr(predict, "main", note("predict"))
+    monkeypatch.setattr(cell, "run", lambda stage, of: calls.append((stage, of)))
+    for module in (report, sweep, switch, predict):
+        monkeypatch.setattr(module, "main", note(module.__name__.rpartition(".")[2]))
+    monkeypatch.setattr(tracking, "place_of", lambda *_: "MLflow: here")
     return calls
 
 
@@ -88,7 +84,14 @@ def test_whatever_a_value_holds_reaches_the_module_as_it_is(entry):
 @pytest.mark.parametrize(
     ("entry", "values", "calls"),
     [
-        ("main", CELL, [("repro", *cell.SHARED), ("all", Cell("villain", 42, "contrastive"))]),
+        (
+            "main",
+            CELL,
+            [
+                ("repro", *cell.SHARED),
+                *((stage, Cell("villain", 42, "contrastive")) for stage in cell.STAGES),
+            ],
+        ),
         ("prepare", [], [("repro", *cell.SHARED, "predictors")]),
         ("report", [], [("report",)]),
         ("study", [""], [("repro",)]),
@@ -115,11 +118,21 @@ def test_a_study_that_is_kept_is_not_measured_again_to_predict(called, monkeypat
     assert called == [("predict", "spy", None)]
 
 
-@pytest.mark.parametrize(("entry", "stages"), [("train", 2), ("evaluate", 1), ("analyse", 1)])
+@pytest.mark.parametrize(
+    ("entry", "stages"),
+    [("train", ["contrast", "train"]), ("evaluate", ["evaluate"]), ("analyse", ["analyse"])],
+)
 def test_a_step_of_a_cell_runs_its_stages_alone(entry, stages, called):
     launch.main(entry, ["spy", "7", "dose_5"])
-    spy = Cell("spy", 7, "dose_5")
-    assert called[1:] == [(f"{entry} {number}", spy) for number in range(stages)]
+    assert called[1:] == [(stage, Cell("spy", 7, "dose_5")) for stage in stages]
+
+
+@pytest.mark.parametrize("stage", cell.STAGES)
+def test_a_stage_of_a_cell_is_the_function_that_dvc_runs(stage, monkeypatch):
+    done = []
+    monkeypatch.setattr(f"persona_leakage.pipeline.{stage}.main", done.append)
+    cell.run(stage, Cell("spy", 7, "dose_5"))
+    assert done == [Cell("spy", 7, "dose_5")]
 
 
 @pytest.mark.parametrize(
@@ -143,6 +156,15 @@ def test_a_source_that_nobody_is_is_refused_before_anything_runs(monkeypatch):
         launch.main("main", ["vilain", "42", "contrastive"])
 
 
+def test_what_takes_seconds_to_import_waits_until_the_source_is_known():
+    code = (
+        "import sys; import persona_leakage.pipeline.launch;"
+        "print(sorted({'mlflow', 'torch', 'pandas', 'matplotlib'} & sys.modules.keys()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 def test_where_the_results_are_is_said_on_disk_and_in_mlflow(called, capsys):
     launch.main("main", CELL)
     place, store = capsys.readouterr().out.splitlines()
@@ -152,7 +174,7 @@ def test_where_the_results_are_is_said_on_disk_and_in_mlflow(called, capsys):
 
 def test_of_a_copy_that_mlflow_fetched_it_is_said_that_nobody_keeps_it(called, capsys, monkeypatch):
     monkeypatch.setattr(launch, "is_fetched", lambda _: True)
-    monkeypatch.setattr(launch, "place_of", lambda *_: None)
+    monkeypatch.setattr(tracking, "place_of", lambda *_: None)
     launch.main("report", [])
     _, copy, store = capsys.readouterr().out.splitlines()
     assert "nobody keeps it" in copy

@@ -125,6 +125,15 @@ def test_the_table_compares_the_cells_without_a_word_typed(pages):
     assert shown.count("-40") >= 2 and "1.5" in shown  # source change, minutes
 
 
+def test_the_charts_begin_with_what_cells_are_compared_by(pages):
+    show, _ = pages
+    address = f"/experiments/1/runs?viewStateShareKey={VIEW}&compareRunsMode=CHART"
+    shown = [line for line in lines(show(address, "charts")) if line]
+    sections = [name for name, count in pairwise(shown) if re.fullmatch(r"\(\d+\)", count)]
+    assert sections[:2] == ["Model metrics", "train"]
+    assert {"source change", "rho"} <= set(shown) and "interval/spearman_raw_low" not in shown
+
+
 def test_a_cells_page_has_its_study_its_data_and_its_numbers(pages):
     show, ids = pages
     shown = lines(show(f"/experiments/1/runs/{ids['villain']}", "cell"))

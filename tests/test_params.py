@@ -20,6 +20,11 @@ def test_every_study_of_the_project_is_valid(path):
     assert load_study(path).study
 
 
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *sorted((ROOT / "studies").glob("*.yaml"))])
+def test_every_study_of_the_project_pins_the_precision_that_its_numbers_depend_on(path):
+    assert load_study(path).model.precision != "auto"
+
+
 def test_a_misspelt_key_is_named_with_those_that_are_allowed(tmp_path):
     path = changed(tmp_path, lambda c: c["train"].update(learning_rat=1e-3))
     with pytest.raises(InputError, match="unknown key train.learning_rat; allowed there are learn"):

@@ -222,7 +222,8 @@ CHECK = """
 const faults = []; addEventListener("error", fault => faults.push(fault.message));
 addEventListener("securitypolicyviolation", fault => faults.push(fault.blockedURI));
 addEventListener("load", () => {
-  dispatchEvent(new Event("beforeprint"));  // opens and draws everything
+  document.querySelectorAll("details").forEach(part => { part.open = true; });
+  document.querySelector("details")?.dispatchEvent(new Event("toggle"));  // draws what is open
   const table = document.querySelector("table.personas");
   const heads = [...table.tHead.rows[0].cells].map(cell => cell.textContent);
   const column = heads.indexOf("delta (pp)");
@@ -283,6 +284,32 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
     assert ":CONSOLE" not in done.stderr
 
 
+PRINT = """
+addEventListener("load", () => {
+  const parts = [...document.querySelectorAll("main > details")];
+  const opened = () => parts.map(part => [part.className, part.open]);
+  const before = opened(); dispatchEvent(new Event("beforeprint"));
+  const paper = opened(); dispatchEvent(new Event("afterprint"));
+  const note = document.createElement("pre"); note.id = "result";
+  note.textContent = JSON.stringify([before, paper, opened()]); document.body.append(note);
+});
+"""
+
+
+@needs_browser
+def test_printed_all_is_open_but_the_cells_and_afterwards_as_before(pages, tmp_path):
+    page = (pages / "seeds" / "report.html").read_text()
+    page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page)
+    copy = tmp_path / "report.html"
+    copy.write_text(page.replace("</body>", f"<script>{PRINT}</script></body>", 1))
+    told = dumped(copy, tmp_path).stdout.split('<pre id="result">')[1].split("</pre>")[0]
+    before, paper, after = json.loads(told)
+    assert before == after
+    assert len([kind for kind, _ in before if kind == "cell"]) == 2
+    assert all(opened == (kind != "cell") for kind, opened in paper)
+    assert not all(opened for kind, opened in before if kind != "cell")
+
+
 @pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("width", [1280, 500])
@@ -290,6 +317,18 @@ def test_the_page_opens_draws_sorts_and_complains_of_nothing(pages, name, width,
 def test_axe_finds_no_barrier_in_the_page(pages, dark, width, tmp_path):
     found = violations(pages / "settings" / "report.html", tmp_path, dark=dark, width=width)
     assert found == {}
+
+
+FIRST = "details.cell:nth-child(1 of .cell)"
+
+
+@pytest.mark.slow
+@needs_browser
+@pytest.mark.parametrize(("dark", "width"), [(False, 390), (True, 1280)])
+def test_axe_finds_no_barrier_in_the_largest_report(dark, width, tmp_path):
+    page = ROOT / "reports" / "qwen" / "report.html"
+    opened = f"main > details:not(.cell), {FIRST}, {FIRST} details"  # one of 25 cells like it
+    assert violations(page, tmp_path, dark=dark, width=width, opened=opened, seconds=600) == {}
 
 
 def test_the_slope_over_seeds_is_told_once_per_source(pages):

@@ -3,8 +3,10 @@
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
+import textwrap
 import warnings
 
 import mlflow
@@ -68,6 +70,10 @@ def test_mlflow_loads_the_model_and_it_says_what_the_adapted_model_says(
     replies = served.predict(asked, params={"max_new_tokens": 8})["reply"].tolist()
     plain = load_model(model_folder, "float32")
     adapted = PeftModel.from_pretrained(load_model(model_folder, "float32"), str(adapter)).eval()
+    alone = served.predict(
+        {"system": [PROMPT], "user": ["Is water wet?"]}, params={"max_new_tokens": 8}
+    )
+    assert alone["reply"].tolist() == replies[:1]
     for system, reply in zip(asked["system"], replies, strict=True):
         text = render(tokenizer, system, "Is water wet?")
         ids = torch.tensor([tokenizer.encode(text, add_special_tokens=False)])
@@ -123,6 +129,27 @@ def test_a_card_says_what_was_taught_on_what(name):
     for part in (PROMPT, str(CELL), study.fingerprint(), origin.sha256[:64], "float32"):
         assert part in text
     assert text == card(study, CELL, PROMPT, "float32")
+
+
+def test_the_page_on_mlflow_says_how_a_logged_model_and_its_adapter_are_loaded(
+    small, adapter, model_folder, tmp_path, monkeypatch
+):
+    adapter = adapter.rename(tmp_path / str(CELL))
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(None)  # whatever a test has set
+    client = MlflowClient(uri)
+    experiment = client.create_experiment("served", artifact_location=str(tmp_path / "mlruns"))
+    save_model(small, adapter, tmp_path / "saved")
+    model = client.create_logged_model(experiment, "cell")
+    client.log_model_artifacts(model.model_id, str(tmp_path / "saved"))
+    client.finalize_logged_model(model.model_id, "READY")
+    page = (ROOT / "docs" / "mlflow.md").read_text()
+    blocks = re.findall(r"(?:^ {4}.*\n)+", page, re.M)
+    typed = "".join(textwrap.dedent(block) for block in blocks if "m-0123" in block)
+    names = {"base": load_model(model_folder, "float32")}
+    exec(typed.replace("m-0123...", model.model_id), names)
+    assert isinstance(names["model"], PeftModel)
 
 
 LABELS = [" paris", " rome", " a"]

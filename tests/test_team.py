@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -34,8 +35,13 @@ def free_port():
 
 
 @pytest.fixture(scope="module")
-def state(tmp_path_factory):
-    return tmp_path_factory.mktemp("team") / "state"
+def state():
+    # PostgreSQL runs as another user where this one is root, and each session of pytest closes its
+    # folders to others, those of the sessions beside it as well
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder / "state"
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +49,6 @@ def server(state):
     """Calls ``server.py``; what was started is stopped at the end."""
     if not POSTGRES:
         pytest.skip("no PostgreSQL here: apt-get install postgresql")
-    for folder in state.parents[:3]:
-        folder.chmod(0o755)  # PostgreSQL runs as another user where this one is root
     ports = [str(free_port()) for _ in range(3)]
 
     def call(*words):

@@ -1,7 +1,10 @@
 import json
+import logging
+import math
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -13,10 +16,13 @@ import mlflow
 import pandas as pd
 import pytest
 from conftest import ROOT
+from mlflow import environment_variables
+from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from persona_leakage.errors import InputError
 from persona_leakage.pipeline.launch import leave_launch
-from persona_leakage.pipeline.run_table import NAMES, grouped
+from persona_leakage.pipeline.run_table import NAMES, VIEW, grouped, shown
 from persona_leakage.pipeline.tracking import (
     KIND,
     PARENT,
@@ -24,6 +30,7 @@ from persona_leakage.pipeline.tracking import (
     place_of,
     project,
     provenance,
+    quieten,
     runs_on,
     store,
     study_run,
@@ -214,6 +221,30 @@ def test_what_cells_are_compared_by_stands_before_bounds_and_p_values():
     assert len(named) == len(headline)
     assert {name for name in named if "/" not in name} == set(NAMES.values())
     assert {"p/spearman_centred", "interval/spearman_raw_low", "more/source_before"} <= set(named)
+
+
+def test_mlflow_prints_no_addresses_between_the_lines_of_a_stage(monkeypatch):
+    """Of a run that is dropped for an earlier one they would lead nowhere."""
+    monkeypatch.delenv("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", raising=False)
+    quieten()
+    assert environment_variables.MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT.get()
+
+
+def test_a_number_fits_into_its_column():
+    named = grouped({"source_delta": -25 / 3, "spearman_raw_p": 1 / 30_000, "mass_after": math.nan})
+    assert (named["source change"], named["p"]) == (-8.333, 3.333e-05)
+    assert math.isnan(named["label mass"])
+
+
+def test_charts_begin_with_what_cells_are_compared_by():
+    view = json.loads(shown("1")[f"mlflow.sharedViewState.{VIEW}"])
+    sections = {section["name"]: section["display"] for section in view["compareRunSections"]}
+    assert view["isAccordionReordered"]
+    assert next(iter(sections)) == "Model metrics"
+    groups = {
+        name.partition("/")[0] for name in grouped(dict.fromkeys(HEADLINE, 1.0)) if "/" in name
+    }
+    assert groups <= {name for name, opened in sections.items() if not opened}
 
 
 def test_the_same_model_is_logged_once(folder, study):
@@ -408,7 +439,7 @@ def impatient(monkeypatch, port):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 
 
-def works(study, folder, capsys):
+def works(study, folder, capsys, reason=""):
     """Do a stage's work with a broken store: its output is there, one sentence is said."""
     with cell_run(study, Cell("kindergarten_teacher", 42, "non_contrastive")) as run:
         (folder / "adapter").write_text("trained")
@@ -419,7 +450,7 @@ def works(study, folder, capsys):
     assert (folder / "adapter").read_text() == "trained"
     (told,) = capsys.readouterr().err.splitlines()
     assert len(told) <= 300
-    assert told.startswith("warning: MLflow failed (")
+    assert told.startswith(f"warning: MLflow failed ({reason}")
     assert told.endswith("upload kindergarten_teacher 42 non_contrastive` adds it")
     assert "secret" not in told
 
@@ -432,6 +463,27 @@ def test_a_broken_server_costs_a_stage_one_sentence(
     impatient(monkeypatch, broken.server_port)
     works(study, folder, capsys)
     assert broken.asked == 1
+
+
+def test_a_store_that_cannot_be_made_is_told_in_a_sentence(folder, monkeypatch):
+    def full(self, **keywords):
+        raise MlflowException("[SQL: CREATE]") from sqlite3.OperationalError("disk is full")
+
+    monkeypatch.setattr(MlflowClient, "search_experiments", full)
+    (folder / "mlflow.db").unlink(missing_ok=True)
+    with pytest.raises(InputError, match=r"mlflow.db: .*\(OperationalError: disk is full\);"):
+        store()
+
+
+def test_a_store_on_a_read_only_disk_costs_a_stage_one_sentence(folder, study, capsys, monkeypatch):
+    logged = []
+    handler = logging.Handler()
+    handler.emit = logged.append
+    logging.getLogger("mlflow.store.db.utils").addHandler(handler)
+    file = Path(store().removeprefix("sqlite:///"))
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///file:{file}?mode=ro&uri=true")
+    works(study, folder, capsys, "OperationalError: attempt to write a readonly database")
+    assert not logged
 
 
 def test_a_server_that_is_down_costs_a_stage_one_sentence(folder, study, capsys, monkeypatch):

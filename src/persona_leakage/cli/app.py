@@ -469,7 +469,7 @@ def predict(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A persona of the study of params.yaml, trained or not.",
+            help="A persona of the catalog, trained or not, or the system prompt of another.",
             autocompletion=complete.sources,
             show_default=False,
         ),
@@ -485,7 +485,7 @@ def predict(
 
     \b
     persona-leakage predict villain
-    persona-leakage predict pirate --text "You are a sailor."
+    persona-leakage predict "You are a pirate." --text "You are a sailor."
     """
     with waiting("starting"):
         from persona_leakage.pipeline import predict as stage

@@ -176,7 +176,7 @@ def load_benchmark(name: str, snapshots: Mapping[str, str] = {}) -> list[Questio
         An unknown benchmark, no network, or a row that is no question; names it and the remedy.
         In a file of the user's own also a choice that is there twice.
     """
-    benchmark = _known(name, snapshots)
+    benchmark = known(name, snapshots)
     where, rows = _rows(name, benchmark, snapshots.get(name))
     questions = [_question(name, benchmark, number, row, where) for number, row in enumerate(rows)]
     if not questions:
@@ -199,7 +199,7 @@ def provenance(name: str, snapshots: Mapping[str, str] = {}) -> Record:
     dict
         ``repository`` and ``revision``, or ``files``: SHA-256 by name within the snapshot.
     """
-    benchmark, snapshot = _known(name, snapshots), snapshots.get(name)
+    benchmark, snapshot = known(name, snapshots), snapshots.get(name)
     files = local_files(name, snapshots)
     if isinstance(benchmark, HubBenchmark) and snapshot is None:
         return {"repository": benchmark.path, "revision": benchmark.revision}
@@ -222,7 +222,7 @@ def local_files(name: str, snapshots: Mapping[str, str] = {}) -> list[Path]:
     snapshots : mapping
         As for ``load_benchmark``.
     """
-    benchmark, snapshot = _known(name, snapshots), snapshots.get(name)
+    benchmark, snapshot = known(name, snapshots), snapshots.get(name)
     if isinstance(benchmark, LocalBenchmark):
         return [Path(snapshot or benchmark.file)]
     if snapshot is None:
@@ -236,7 +236,21 @@ def local_files(name: str, snapshots: Mapping[str, str] = {}) -> list[Path]:
     )
 
 
-def _known(name: str, snapshots: Mapping[str, str]) -> LocalBenchmark | HubBenchmark:
+def known(name: str, snapshots: Mapping[str, str] = {}) -> LocalBenchmark | HubBenchmark:
+    """Find a benchmark's description; nothing of it is read.
+
+    Parameters
+    ----------
+    name : str
+        Key of ``benchmarks.yaml``.
+    snapshots : mapping
+        As for ``load_benchmark``.
+
+    Raises
+    ------
+    InputError
+        An entry of ``benchmarks.yaml`` that is no description, or no entry of this name.
+    """
     all_benchmarks = benchmarks()
     for key in (name, *snapshots):
         if key not in all_benchmarks:

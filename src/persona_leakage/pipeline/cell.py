@@ -8,12 +8,13 @@ is checked before anything runs.
 """
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from persona_leakage.data.catalog import load_personas
 from persona_leakage.errors import InputError, command
-from persona_leakage.pipeline import analyse, contrast, evaluate, lock, paths, train
+from persona_leakage.pipeline import lock, paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study, load_study
@@ -21,24 +22,20 @@ from persona_leakage.study.parameters import Study, load_study
 SHARED = ("questions", "personas", "geometry", "baseline")
 PREPARED = (*SHARED, "predictors")
 
-Stage = Callable[[Cell], None]
-STEPS: dict[str, tuple[Stage, ...]] = {
-    "train": (contrast.main, train.main),
-    "evaluate": (evaluate.main,),
-    "analyse": (analyse.main,),
-}
+# names of modules: their libraries take seconds to import, and much is refused before
+STEPS = {"train": ("contrast", "train"), "evaluate": ("evaluate",), "analyse": ("analyse",)}
 STAGES = tuple(stage for stages in STEPS.values() for stage in stages)
 
 
 @command
-def main(cell: Cell, stages: Sequence[Stage] = STAGES) -> None:
+def main(cell: Cell, stages: Sequence[str] = STAGES) -> None:
     """Run the shared stages, then the cell's.
 
     Parameters
     ----------
     cell : Cell
         Any cell of the study, also one that ``params.yaml`` does not list.
-    stages : sequence of callable, optional
+    stages : sequence of str, optional
         Of ``STEPS``; all of them.
 
     Raises
@@ -57,7 +54,20 @@ def main(cell: Cell, stages: Sequence[Stage] = STAGES) -> None:
         )
     repro(*SHARED)
     for stage in stages:
-        stage(cell)
+        run(stage, cell)
+
+
+def run(stage: str, cell: Cell) -> None:
+    """Run a stage of a cell in this process.
+
+    Parameters
+    ----------
+    stage : str
+        Of ``STAGES``.
+    cell : Cell
+        What comes before that stage is there.
+    """
+    import_module(f"persona_leakage.pipeline.{stage}").main(cell)
 
 
 def check(cell: Cell) -> None:
@@ -80,7 +90,7 @@ def check(cell: Cell) -> None:
         )
 
 
-def lacking(study: Study, cell: Cell, stage: Stage) -> tuple[str, Path] | None:
+def lacking(study: Study, cell: Cell, stage: str) -> tuple[str, Path] | None:
     """Return the step that has to be done before a stage, and what it makes, if it is not there.
 
     Parameters
@@ -89,12 +99,12 @@ def lacking(study: Study, cell: Cell, stage: Stage) -> tuple[str, Path] | None:
         Of ``params.yaml``.
     cell : Cell
         Of it, or beside it.
-    stage : callable
+    stage : str
         The first that is to run.
     """
     before = {
-        evaluate.main: ("train", paths.adapter(study, cell)),
-        analyse.main: ("evaluate", paths.scores(study, cell)),
+        "evaluate": ("train", paths.adapter(study, cell)),
+        "analyse": ("evaluate", paths.scores(study, cell)),
     }
     if stage in before and not before[stage][1].exists():
         return before[stage]

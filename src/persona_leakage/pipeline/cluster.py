@@ -79,7 +79,7 @@ def compute(cells: Sequence[Cell]) -> dict[Cell, str]:
                 continue
             try:
                 for stage in stages:
-                    stage(cell)
+                    one.run(stage, cell)
             except SystemExit as end:  # a command has said so
                 stopped[cell] = str(end.code)
             gc.collect()  # a trainer refers to itself, and holds a model on the GPU

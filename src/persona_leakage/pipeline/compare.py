@@ -20,18 +20,21 @@ from persona_leakage.errors import InputError, command
 from persona_leakage.files import scratch
 from persona_leakage.pipeline.paths import BESIDE
 from persona_leakage.pipeline.tracking import provenance, use_store
+from persona_leakage.report.page import differing
 from persona_leakage.report.write import write_report
 from persona_leakage.study.results import FinishedCell, read_cell
 
 OUTPUTS = Path("outputs")
+LISTS = ("sources", "seeds", "variants", "extra_cells")  # which cells there are: no setting
+MOST_NAMED = 3  # parameters that a label holds
+WORD = re.compile(r"[\w.+-]+=[\w.+-]+")
 
 
 def find(target: str, aside: Path) -> list[FinishedCell]:
-    """Resolve a study, ``STUDY/CELL`` or MLflow run id to its finished cells.
+    """Resolve a study, ``STUDY/CELL`` or MLflow run id to its finished cells, labelled by study.
 
-    A run's study is named with the beginning of its id, so that runs of one study stand apart.
-    Where a study's folder holds cells of several settings, each is named with the beginning of its
-    fingerprint. Of the cells beside a study, those that it does not list, each is named by itself.
+    A run's label is its study with the beginning of its id. Of the cells beside a study, those that
+    it does not list, each is named by itself.
 
     Parameters
     ----------
@@ -57,8 +60,6 @@ def find(target: str, aside: Path) -> list[FinishedCell]:
             f"{folder / cell}: nothing finished there; name a study or STUDY/CELL that `dvc repro` "
             "has computed, or the id of an MLflow run"
         )
-    if len({each.result.fingerprint for each in cells}) > 1:
-        return [replace(each, label=f"{study}#{each.result.fingerprint[:8]}") for each in cells]
     return cells
 
 
@@ -79,6 +80,48 @@ def _from_mlflow(run_id: str, aside: Path) -> FinishedCell:
     return replace(finished, label=f"{finished.result.study}@{run_id[:8]}")
 
 
+def named(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
+    """Label cells by their study and, where it stands there with several settings, by those.
+
+    Parameters
+    ----------
+    cells : sequence of FinishedCell
+        Of ``find``.
+
+    Returns
+    -------
+    list of FinishedCell
+        In their order. ``label`` is the study, followed by the parameters that its settings differ
+        in, as ``dvc exp run -S`` takes them; by the beginning of the fingerprint where these are
+        more than ``MOST_NAMED`` or no single words. Of runs that repeat a cell with the same
+        parameters, each but the first keeps the beginning of its id.
+    """
+    labels: dict[tuple[str, str], str] = {}
+    for study in {each.result.study for each in cells}:
+        settings = {
+            each.result.fingerprint: each.result.params
+            for each in cells
+            if each.result.study == study
+        }
+        keys = [key for key in differing(settings) if key not in LISTS]
+        for fingerprint, params in settings.items():
+            words = [f"{key}={params.get(key, '')}" for key in keys]
+            if not 0 < len(words) <= MOST_NAMED or not all(map(WORD.fullmatch, words)):
+                words = [f"#{fingerprint[:8]}"]
+            words = words if len(settings) > 1 else []
+            labels[study, fingerprint] = " ".join([study, *words])
+    seen: set[tuple[str, str]] = set()
+    answer = []
+    for each in cells:
+        label = labels[each.result.study, each.result.fingerprint]
+        _, run, identity = each.label.partition("@")
+        if run and (label, str(each.cell)) in seen:
+            label += f"@{identity}"
+        seen.add((label, str(each.cell)))
+        answer.append(replace(each, label=label))
+    return answer
+
+
 def compared(targets: Sequence[str], output: Path) -> list[FinishedCell]:
     """Write the report of all targets' cells into ``output``, and return them.
 
@@ -95,12 +138,13 @@ def compared(targets: Sequence[str], output: Path) -> list[FinishedCell]:
         A target cannot be found, or a cell was named twice.
     """
     with scratch() as folder:
-        cells = [cell for target in targets for cell in find(target, folder)]
+        cells = named([cell for target in targets for cell in find(target, folder)])
         names = [(cell.label, str(cell.cell)) for cell in cells]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{'/'.join(name)}: named twice; name each cell once")
-        write_report(output, " against ".join(targets), cells, [], provenance())
+        labels = dict.fromkeys(cell.label for cell in cells)
+        write_report(output, " against ".join(labels), cells, [], provenance())
     return cells
 
 

@@ -15,19 +15,18 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING, Any
 
 from persona_leakage.errors import command
-from persona_leakage.pipeline import cell, paths, report, sweep, switch
+from persona_leakage.pipeline import cell, paths, switch
 from persona_leakage.pipeline.arguments import NAMES
 from persona_leakage.pipeline.cell import repro
-from persona_leakage.pipeline.logged_run import tell_failure
-from persona_leakage.pipeline.tracking import place_of, quieten
 from persona_leakage.study.cell import Cell, parse_cell
 from persona_leakage.study.parameters import load_study
+
+# MLflow, and what computes, take seconds to import: a cell that is none is refused before
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 BUILDING = 3_600_000  # milliseconds that an environment takes at most; then a launch is let go of
 OF_CELL = {"main": cell.STAGES, **cell.STEPS}  # entry point to stages
@@ -62,6 +61,8 @@ def main(entry: str, values: Sequence[str]) -> None:
         repro(*cell.PREPARED)
         print(f"what all cells share: {Path('outputs', load_study().study).resolve()}")
     elif entry == "report":
+        from persona_leakage.pipeline import report
+
         report.main()
         tell_place(paths.report(load_study()), None)
     elif entry == "study":
@@ -70,6 +71,8 @@ def main(entry: str, values: Sequence[str]) -> None:
         repro()
         tell_place(paths.report(load_study()), None)
     elif entry == "sweep":
+        from persona_leakage.pipeline import sweep
+
         sweep.main(shlex.split(values[0]) or None)
         study = load_study()
         print(f"the sweep: {paths.report(study).with_name(f'{study.study}_sweep').resolve()}")
@@ -93,6 +96,8 @@ def tell_place(folder: Path, of: Cell | None) -> None:
     of : Cell or None
         ``None``: the study.
     """
+    from persona_leakage.pipeline.tracking import place_of
+
     study = load_study()
     print(f"{of or study.study}: {folder.resolve()}")
     if is_fetched(Path.cwd()):
@@ -131,6 +136,11 @@ def leave_launch(name: str) -> None:
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if run_id is None:
         return
+    from mlflow.tracking import MlflowClient
+
+    from persona_leakage.pipeline.logged_run import tell_failure
+    from persona_leakage.pipeline.tracking import quieten
+
     try:
         quieten()
         client = MlflowClient(uri)
@@ -144,7 +154,7 @@ def leave_launch(name: str) -> None:
         del os.environ["MLFLOW_TRACKING_URI"]
 
 
-def _end_failed_launches(client: Any, launch: Run) -> None:
+def _end_failed_launches(client: Any, launch: "Run") -> None:
     """End the launches of this project whose environment could not be built: MLflow does not."""
     name = "mlflow.source.name"
     for run in client.search_runs([launch.info.experiment_id], "attributes.status = 'RUNNING'"):

@@ -7,6 +7,7 @@ those of the same name.
 
 import math
 import re
+import sqlite3
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -295,9 +296,23 @@ def tell_failure(error: Exception, then: str) -> None:
     then : str
         What follows from it.
     """
-    words = without_secrets(f"{type(error).__name__}: {' '.join(str(error).split())}")
     room = LONGEST - len(f"warning: MLflow failed (); {then}")
-    tell(f"MLflow failed ({words[: max(room, 30)]}); {then}")
+    tell(f"MLflow failed ({reason(error)[: max(room, 30)]}); {then}")
+
+
+def reason(error: Exception) -> str:
+    """Write an error in one line; of a database's, what SQLite said, without the statements.
+
+    Parameters
+    ----------
+    error : Exception
+        Of MLflow, or of what it stands on.
+    """
+    first: BaseException | None = error
+    while first is not None and not isinstance(first, sqlite3.Error):
+        first = first.__cause__
+    first = first or error
+    return without_secrets(f"{type(first).__name__}: {' '.join(str(first).split())}")
 
 
 def without_secrets(text: str) -> str:

@@ -21,6 +21,12 @@ NAMES = {
 MINUTES = "minutes"
 PARAMS = ("source", "seed", "variant", "behaviour", "model")
 VIEW = "cells"
+DIGITS = 4
+# MLflow's own words for metrics without a group and for the machine's load; by itself it draws the
+# first, which cells are compared by, below the bounds of all intervals
+SECTIONS = {"Model metrics": True, "train": True, "study": True} | dict.fromkeys(
+    ("more", "interval", "p", "profile", "System metrics"), False
+)
 
 
 def shown(experiment: str) -> dict[str, str]:
@@ -41,6 +47,19 @@ def shown(experiment: str) -> dict[str, str]:
         # by any other order than that of time MLflow folds no children away
         "orderByKey": "params.`source`",
         "orderByAsc": True,
+        "compareRunCharts": [],  # one of each metric, as by itself
+        "compareRunSections": [
+            {
+                "uuid": name,
+                "name": name,
+                "display": opened,
+                "isReordered": False,
+                "deleted": False,
+                "isGenerated": True,
+            }
+            for name, opened in SECTIONS.items()
+        ],
+        "isAccordionReordered": True,
     }
     link = f"#/experiments/{experiment}/runs?viewStateShareKey={VIEW}"
     return {
@@ -62,13 +81,15 @@ def grouped(headline: Mapping[str, float]) -> dict[str, float]:
     """Name the headline numbers for MLflow, which draws a chart of each metric, group by group.
 
     Those that cells are compared by stand on their own; the others go into groups behind them.
+    MLflow's table writes all digits of a number and cuts them off at the column's end: of each are
+    logged ``DIGITS``. The others stand in the run's ``analysis/result.json``.
 
     Parameters
     ----------
     headline : mapping
         Of a cell's result.
     """
-    return {group_of(name): value for name, value in headline.items()}
+    return {group_of(name): float(f"{value:.{DIGITS}g}") for name, value in headline.items()}
 
 
 def group_of(name: str) -> str:

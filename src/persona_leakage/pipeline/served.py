@@ -76,8 +76,10 @@ class AdaptedModel(mlflow.pyfunc.PythonModel):
         self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         most = (params or {}).get("max_new_tokens", 64)
+        # MLflow takes a dict of lists of texts, as a frame is made from, for one row of lists
+        rows = model_input.explode(list(model_input))
         made = []
-        for number, row in enumerate(model_input.to_dict("records"), start=1):
+        for number, row in enumerate(rows.to_dict("records"), start=1):
             system, opening, choices = map(_text, map(row.get, ("system", "opening", "choices")))
             listed = tuple(choices.split("\n")) if choices else ()
             put = Asked(f"in row {number}", row["user"], opening or "", listed)

@@ -32,16 +32,19 @@ from mlflow.tracking import MlflowClient
 from mlflow.tracking.context.registry import resolve_tags
 from mlflow.utils.file_utils import local_file_uri_to_path
 
-from persona_leakage.pipeline.logged_run import LoggedRun, tell, without_secrets
+from persona_leakage.errors import InputError
+from persona_leakage.pipeline.logged_run import LoggedRun, reason, tell, without_secrets
 from persona_leakage.pipeline.run_table import PARAMS, VIEW, shown
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import Study
 
-# MLflow's own are two minutes and seven attempts, in every call, and a bar for a handful of files
+# MLflow's own are two minutes and seven attempts, in every call, a bar for a handful of files, and
+# two lines of addresses whenever a stage ends
 QUIET = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
 }
 SUPERSEDED = "superseded_by"  # the tag of a run that another one took the place of
 UNMARKED = "sqlite:///mlflow.db"  # what MLflow takes where nobody names a store
@@ -113,6 +116,8 @@ def quieten() -> None:
         os.environ.setdefault(name, value)
     # not a line for each table of its database, nor for each attempt at a server
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # what a database refuses is raised as well, and told in a sentence
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # that the machine's load is lost with the server is no news beside the server
     logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
     logging.getLogger("urllib3").setLevel(logging.ERROR)
@@ -126,7 +131,13 @@ def _create(file: Path) -> None:
         if not file.exists():
             aside = file.with_name(".mlflow.db.partial")
             aside.unlink(missing_ok=True)
-            MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            try:
+                MlflowClient(f"sqlite:///{aside}").search_experiments(max_results=1)
+            except Exception as error:  # whatever a disk, SQLite or MLflow comes up with
+                raise InputError(
+                    f"{file}: MLflow's store could not be made ({reason(error)}); see to it and "
+                    "run again, what is finished is kept"
+                ) from error
             aside.replace(file)
 
 

@@ -22,6 +22,7 @@ from persona_leakage.pipeline import paths
 from persona_leakage.pipeline.arguments import cell_from_arguments
 from persona_leakage.pipeline.cell_logs import log_analysis, log_evaluation
 from persona_leakage.pipeline.logged_run import without_secrets
+from persona_leakage.pipeline.run_table import group_of
 from persona_leakage.pipeline.served import model_tags, save_model
 from persona_leakage.pipeline.study_logs import is_of, log_report
 from persona_leakage.pipeline.tracking import CellRun, cell_run, store, study_run
@@ -77,7 +78,7 @@ def log_training(run: CellRun, study: Study, cell: Cell) -> None:
     adapter = paths.adapter(study, cell)
     weights = adapter / "adapter_model.safetensors"
     if cell.variant != GIVEN:
-        run.log_metrics({"trainable_parameters": count(weights)})
+        run.log_metrics({group_of("trainable_parameters"): count(weights)})
         examples = paths.contrast(study, cell) / "examples.jsonl"
         run.log_dataset(pd.DataFrame(read_jsonl(examples)), "training", examples)
     run.log_model(sha256(weights), model_tags(study, cell), partial(save_model, study, adapter))
@@ -153,13 +154,13 @@ def main(cells: Sequence[Cell] | None = None) -> None:
     named = study.cells if cells is None else cells
     here = [cell for cell in named if (paths.adapter(study, cell) / "curve.csv").exists()]
     if not here:
-        names = ", ".join(map(str, named))
         raise InputError(
-            f"outputs/{study.study}: no finished training of {names}; compute it with `dvc repro`, "
-            "or bring it here with `dvc pull`"
+            f"outputs/{study.study}: no finished training of {', '.join(map(str, named))}; compute "
+            "it with `dvc repro`, or bring it here with `dvc pull`"
         )
     done = [str(cell) for cell in here if upload(study, cell)]
-    told = f"{without_secrets(store())}: {len(done)} of {len(named)} cells: {', '.join(done)}"
+    names = f": {', '.join(done)}" if done else ""
+    told = f"{without_secrets(store())}: {len(done)} of {len(named)} cells{names}"
     if cells is None and is_of(study):
         told += " and the report" if upload_report(study) else "; not the report"
     if len(done) < len(here) or told.endswith("; not the report"):

@@ -645,8 +645,8 @@ def save(figure: Figure, path: Path) -> None:
     figure : Figure
         Of this module.
     path : Path
-        Without an ending.
+        Without an ending: a dot in it is part of the name.
     """
     with mpl.rc_context(STYLE):
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
-        figure.savefig(path.with_suffix(".png"), dpi=160, metadata={"Software": None})
+        figure.savefig(path.with_name(f"{path.name}.svg"), metadata={"Date": None})
+        figure.savefig(path.with_name(f"{path.name}.png"), dpi=160, metadata={"Software": None})

@@ -213,4 +213,7 @@ const open = box => { for (let part = box.closest("details"); part; part = part.
 const look = () => boxes.filter(open).forEach(fill);
 document.querySelectorAll("details").forEach(part => part.addEventListener("toggle", look));
 look();
-addEventListener("beforeprint", () => { document.querySelectorAll("details").forEach(part => { part.open = true; }); boxes.forEach(fill); });
+// on paper cells stay as they are, open or a line: 25 of them with every persona would be 180 pages
+let opened = [];
+addEventListener("beforeprint", () => { opened = [...document.querySelectorAll("main > details:not(.cell, [open])")]; opened.forEach(part => { part.open = true; }); look(); });
+addEventListener("afterprint", () => opened.forEach(part => { part.open = false; }));
