@@ -237,9 +237,10 @@ multiplies bf16 matrices at {numbers["matrix_tflops"]:.0f} TFLOP/s.
 
 The plain loop, and TRL on batches as small as these, wait for the processor that launches their
 kernels: their ratios are those of this host. Random weights say nothing about accuracy. In bfloat16
-two orders of summation give different log-probabilities: ours are up to {score["largest_difference_to_plain"]:.2g} from the plain loop's,
-and the plain loop's own change by up to {numbers["plain_in_another_shape"]:.2g} when it runs every
-question twice in a batch of two. The 0.02 aimed at is below what the precision holds; under random
+two orders of summation give different log-probabilities: ours are up to
+{score["largest_difference_to_plain"]:.2g} from the plain loop's, and the plain loop's own change
+by up to {numbers["plain_in_another_shape"]:.2g} when it runs every question twice in a batch of
+two. The 0.02 aimed at is below what the precision holds; under random
 weights the answers agree in {100 * score["same_argmax"]:.1f} %.
 """
 
