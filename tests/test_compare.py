@@ -83,8 +83,8 @@ def test_settings_are_named_by_what_they_differ_in_and_no_other_is_a_seed_of_the
 
 def test_runs_of_one_setting_are_seeds_of_each_other_and_a_repetition_is_none():
     runs = [trained(42, 1, "aaaa"), trained(137, 1, "bbbb"), trained(137, 1, "cccc")]
-    cells = compare.named(runs)
-    assert [cell.label for cell in cells] == ["made", "made", "made@cccc"]
+    cells = compare.named([*runs, trained(42, 1)])
+    assert [cell.label for cell in cells] == ["made@aaaa", "made", "made@cccc", "made"]
     [group] = study_tables("made", cells, [], {}, published()).groups
     assert [cell.result.seed for cell in group.cells] == [42, 137]
 

@@ -93,8 +93,8 @@ def named(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
     list of FinishedCell
         In their order. ``label`` is the study, followed by the parameters that its settings differ
         in, as ``dvc exp run -S`` takes them; by the beginning of the fingerprint where these are
-        more than ``MOST_NAMED`` or no single words. Of runs that repeat a cell with the same
-        parameters, each but the first keeps the beginning of its id.
+        more than ``MOST_NAMED`` or no single words. A run that repeats a cell of the same
+        parameters, on disk or of a run before it, keeps the beginning of its id.
     """
     labels: dict[tuple[str, str], str] = {}
     for study in {each.result.study for each in cells}:
@@ -111,15 +111,14 @@ def named(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
             words = words if len(settings) > 1 else []
             labels[study, fingerprint] = " ".join([study, *words])
     seen: set[tuple[str, str]] = set()
-    answer = []
-    for each in cells:
+    answer = {}
+    for place, each in sorted(enumerate(cells), key=lambda one: "@" in one[1].label):
         label = labels[each.result.study, each.result.fingerprint]
-        _, run, identity = each.label.partition("@")
-        if run and (label, str(each.cell)) in seen:
-            label += f"@{identity}"
+        if (label, str(each.cell)) in seen:
+            label += each.label.removeprefix(each.result.study)
         seen.add((label, str(each.cell)))
-        answer.append(replace(each, label=label))
-    return answer
+        answer[place] = replace(each, label=label)
+    return [answer[place] for place in range(len(cells))]
 
 
 def compared(targets: Sequence[str], output: Path) -> list[FinishedCell]:
@@ -138,11 +137,12 @@ def compared(targets: Sequence[str], output: Path) -> list[FinishedCell]:
         A target cannot be found, or a cell was named twice.
     """
     with scratch() as folder:
-        cells = named([cell for target in targets for cell in find(target, folder)])
-        names = [(cell.label, str(cell.cell)) for cell in cells]
+        found = [cell for target in targets for cell in find(target, folder)]
+        names = [(cell.label, str(cell.cell)) for cell in found]
         for name in names:
             if names.count(name) > 1:
                 raise InputError(f"{'/'.join(name)}: named twice; name each cell once")
+        cells = named(found)
         labels = dict.fromkeys(cell.label for cell in cells)
         write_report(output, " against ".join(labels), cells, [], provenance())
     return cells
