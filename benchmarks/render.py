@@ -238,9 +238,9 @@ multiplies bf16 matrices at {numbers["matrix_tflops"]:.0f} TFLOP/s.
 The plain loop, and TRL on batches as small as these, wait for the processor that launches their
 kernels: their ratios are those of this host. Random weights say nothing about accuracy. In bfloat16
 two orders of summation give different log-probabilities: ours are up to
-{score["largest_difference_to_plain"]:.2g} from the plain loop's, and the plain loop's own change
-by up to {numbers["plain_in_another_shape"]:.2g} when it runs every question twice in a batch of
-two. The 0.02 aimed at is below what the precision holds; under random
+{score["largest_difference_to_plain"]:.2g} from the plain loop's,
+and the plain loop's own change by up to {numbers["plain_in_another_shape"]:.2g} when it runs every
+question twice in a batch of two. The 0.02 aimed at is below what the precision holds; under random
 weights the answers agree in {100 * score["same_argmax"]:.1f} %.
 """
 
@@ -310,14 +310,14 @@ def gpu_steps(numbers):
     seconds = (numbers[f"scoring_{name}"]["prompts_made_on_the_way"] for name in names)
     on_the_way = " and ".join(f"{x:.2f} s" for x in seconds)
     version = numbers[f"unsloth_{names[0]}"][0]["version"]
+    rate = numbers[f"training_{names[0]}"]["matrix_tflops"]
     return f"""## Steps on a GPU
 
-`python benchmarks/gpu_steps.py SNAPSHOT docs/performance/gpu_steps.json` on {machine["gpu"]}, torch
-{machine["torch"]}, random weights; the paper study's recipe and examples, Liger's kernels
-{"in use" if machine["liger"] else "not installed"} for scoring alone. Of the steps launched kernel
-by kernel the faster of two runs counts; the arithmetic's time is that of the needed products at the
-{numbers[f"training_{names[0]}"]["matrix_tflops"]:.0f} TFLOP/s at which the GPU multiplies large
-matrices.
+`python benchmarks/gpu_steps.py SNAPSHOT docs/performance/gpu_steps.json --python PYTHON` on
+{machine["gpu"]}, torch {machine["torch"]}, random weights; the paper study's recipe and examples,
+Liger's kernels {"in use" if machine["liger"] else "not installed"} for scoring alone. Of the steps
+launched kernel by kernel the faster of two runs counts; the arithmetic's time is that of the needed
+products at the {rate:.0f} TFLOP/s at which the GPU multiplies large matrices.
 
 {table(rows)}
 
@@ -333,7 +333,8 @@ are tokenised beforehand; when a stage makes them on the way, a persona takes {o
 TRL runs 40 steps of the same recipe and examples with `use_liger_kernel`, and computes nothing
 twice. Unsloth ({version}, in an environment of its own) runs 60, the last 30 timed; the better of
 two layouts counts, its own without padding and a padded one. It attends by torch's kernels: the
-package index has no wheel of xformers or flash-attention for this torch.
+package index has no wheel of xformers or flash-attention for this torch. It ran (`--parts unsloth`)
+on other machines with this GPU than the rows that it is compared with.
 """
 
 
@@ -361,15 +362,15 @@ def against_vllm(numbers):
         lambda x: f"{x['vllm'][tokens[0]]['largest_difference']:.2g}",
     )
     line("same answer", lambda x: f"{100 * x['vllm'][tokens[0]]['same_argmax']:.1f} %")
+    start = numbers[names[0]]["vllm"][tokens[0]]["start"]
     return f"""## Scoring against vLLM
 
 `python benchmarks/against_vllm.py SNAPSHOT docs/performance/against_vllm.json --python PYTHON` on
 {machine["gpu"]}, torch {machine["torch"]}: vLLM {numbers[names[0]]["vllm"][tokens[0]]["version"]}
-with prefix caching, as it is set but for the tokens of a step (16,384 is its own choice for this
-GPU), against ours: the same random weights in bfloat16, the same token ids of
-{first["personas"]} personas x {first["questions"]} questions, the same labels (`logprob_token_ids`
-of one token). Neither side's start is counted (vLLM's took
-{numbers[names[0]]["vllm"][tokens[0]]["start"]:.0f} s); medians of three rounds.
+with prefix caching, set as it sets itself but for the tokens of a step (16,384 is its own choice
+here), against ours: the same random weights in bfloat16, the same token ids of {first["personas"]}
+personas x {first["questions"]} questions, the same labels (`logprob_token_ids` of one token).
+Neither side's start is counted (vLLM's took {start:.0f} s); medians of three rounds.
 
 {table(rows)}
 

@@ -7,38 +7,41 @@ changes transformers and TRL in place, and asks for its own versions of them: no
 is imported. What it took is written to RESULT.
 """
 
-import unsloth  # noqa: I001 (before the libraries that it changes)
-
 import argparse
 import json
 from pathlib import Path
-
-import torch
-from clock import Clock
-from datasets import Dataset
-from trl import SFTConfig, SFTTrainer
-from unsloth import FastLanguageModel
 
 TASK, RESULT = "task.json", "result.json"
 
 
 def main():
-    """Read the arguments, train, write."""
+    """Read the arguments and train."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("dropout", type=float)
     parser.add_argument("--padded", action="store_true", help="not Unsloth's own, without padding")
-    given = parser.parse_args()
+    train(parser.parse_args())
+
+
+def train(given):
+    """Train as the task says, and write what it took."""
+    import unsloth  # noqa: I001 (before the libraries that it changes)
+
+    import torch
+    from clock import Clock
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
     task = json.loads((given.folder / TASK).read_text())
     recipe = task["recipe"]
     lora = recipe["lora"]
-    model, tokenizer = FastLanguageModel.from_pretrained(
+    model, tokenizer = unsloth.FastLanguageModel.from_pretrained(
         str(given.folder),
         max_seq_length=recipe["max_length"],
         dtype=torch.bfloat16,
         load_in_4bit=False,
     )
-    model = FastLanguageModel.get_peft_model(
+    model = unsloth.FastLanguageModel.get_peft_model(
         model,
         r=lora["r"],
         lora_alpha=lora["alpha"],

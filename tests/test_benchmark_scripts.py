@@ -11,6 +11,7 @@ from conftest import ROOT
 FOLDER = ROOT / "benchmarks"
 FILES = sorted(file.stem for file in FOLDER.glob("*.py"))
 COMMANDS = [
+    "against_vllm",
     "full_size",
     "gpu_steps",
     "processor_scoring",
