@@ -43,6 +43,7 @@ from persona_leakage.model.scoring import items, logprobs_of_each
 from persona_leakage.model.shared_prefix import IGNORED
 from persona_leakage.study.cell import Cell
 from persona_leakage.training import trainer as training
+from persona_leakage.training.adapter import projections
 from persona_leakage.training.contrast import build
 
 CELL = Cell("villain", 42, "contrastive")
@@ -203,7 +204,7 @@ def unsloth(python, base, made_of):
     ]
     task = {
         "recipe": recipe.model_dump(),
-        "projections": training.projections(base),
+        "projections": projections(base),
         "warmup_steps": math.ceil(recipe.warmup_fraction * steps),
         "steps": 60,
         "untimed": 30,  # it compiles first, and again for other lengths
