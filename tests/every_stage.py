@@ -18,9 +18,20 @@ from persona_leakage.pipeline import (
 
 def run(*cells):
     """Run the stages of the study in the current folder, and its report."""
+    prepare()
+    for cell in cells:
+        score(cell)
+        analyse.main(cell)
+    report.main()
+
+
+def prepare():
+    """Run what all cells share."""
     for stage in (base, questions, personas, centroids, geometry, evaluated, baseline):
         stage.main()
-    for cell in cells:
-        for stage in (contrast, train, evaluate, analyse):
-            stage.main(cell)
-    report.main()
+
+
+def score(cell):
+    """Train a cell and score it."""
+    for stage in (contrast, train, evaluate):
+        stage.main(cell)

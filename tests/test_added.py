@@ -1,22 +1,10 @@
 """A persona that is added to a finished study: what is computed again."""
 
+import every_stage
 import yaml
 from conftest import ROOT
 
-from persona_leakage.pipeline import (
-    base,
-    baseline,
-    centroids,
-    contrast,
-    evaluate,
-    evaluated,
-    geometry,
-    paths,
-    personas,
-    questions,
-    scores,
-    train,
-)
+from persona_leakage.pipeline import paths, scores, train
 from persona_leakage.study.cell import Cell
 from persona_leakage.study.parameters import load_study
 
@@ -24,10 +12,8 @@ CELL = Cell("villain", 42, "contrastive")
 
 
 def compute():
-    for stage in (base, questions, personas, centroids, geometry, evaluated, baseline):
-        stage.main()
-    for stage in (contrast, train, evaluate):
-        stage.main(CELL)
+    every_stage.prepare()
+    every_stage.score(CELL)
 
 
 def contents(*folders):
