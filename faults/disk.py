@@ -23,13 +23,13 @@ from pathlib import Path
 
 import warm
 from kill import STAGES, Campaign
-from project import leftovers
 from record import write
+
+from persona_leakage.errors import LONGEST
 
 INSIDE = "FAULTS_DISK_INSIDE"
 DISKS = ("full", "half full", "read-only")
 MIB = 400
-LONGEST = 300
 
 
 def mount(folder: Path, *options: str) -> None:
@@ -163,19 +163,13 @@ def _attempts(campaign: Campaign, name: str, folder: Path, counts: Counter[str])
             said = campaign.said()
         counts["refused" if codes == [1] else "done without the log"] += 1
         found = faults_of(codes, said)
+        counts["badly told"] += len(found)
         if any(campaign.wait(campaign.begin(attempt))):
             counts["blocked"] += 1
             found.append(f"blocked: {campaign.said()[-300:]}")
-        logged = codes == [1]  # else only `upload` would log it
-        expected, there = campaign.expected[name], campaign.outputs()
-        for path in sorted(expected.keys() | there.keys()):
-            if expected.get(path) != there.get(path) and (logged or not path.startswith("store:")):
-                counts["lost" if path not in there else "different"] += 1
-                found.append(f"{path}: {expected.get(path)} {there.get(path)}"[:200])
-        left = leftovers(campaign.project)
-        counts["left over"] += len(left)
-        counts["badly told"] += len(faults_of(codes, said))
-        faults += [f"{name}, {disk}: {each}" for each in [*found, *left]]
+        # what MLflow had no room for, only `upload` would log
+        found += campaign.compared(name, counts, logged=codes == [1])
+        faults += [f"{name}, {disk}: {each}" for each in found]
     return faults
 
 

@@ -364,11 +364,7 @@ class Campaign:
             faults.append(self.said()[-400:])
         if steps == 0:  # all of the work was done this time
             self.seconds[name] = 0.7 * self.seconds[name] + 0.3 * (time.monotonic() - start)
-        expected, found = self.expected[name], self.outputs()
-        for path in sorted(expected.keys() | found.keys()):
-            if expected.get(path) != found.get(path):
-                counts["lost" if path not in found else "different"] += 1
-                faults.append(f"{path}: {expected.get(path)} {found.get(path)}"[:200])
+        faults += self.compared(name, counts)
         again = [file for file, when in before.items() if self._when(file) != when]
         again = again if name not in COPIES else []
         # at most the step that was being done is done twice, by each worker that was killed
@@ -377,11 +373,31 @@ class Campaign:
         faults += [f"scored again: {file}" for file in again]
         if repeated > 0:
             faults.append(f"{repeated} steps of the training done again")
+        counts["running"] += self.running()
+        faults += ["a run says it runs"] * (self.running() > 0)
+        return [f"{name}, moment {moment}, {number.name}: {fault}" for fault in faults]
+
+    def compared(self, name: str, counts: Counter[str], logged: bool = True) -> list[str]:
+        """Compare what is there with what an undisturbed attempt comes to; name what differs.
+
+        Parameters
+        ----------
+        name : str
+            Of the attempt.
+        counts : Counter
+            Is added to.
+        logged : bool
+            Whether what MLflow's store says is compared, too.
+        """
+        expected, found = self.expected[name], self.outputs()
+        faults = []
+        for path in sorted(expected.keys() | found.keys()):
+            if expected.get(path) != found.get(path) and (logged or not path.startswith("store:")):
+                counts["lost" if path not in found else "different"] += 1
+                faults.append(f"{path}: {expected.get(path)} {found.get(path)}"[:200])
         left = leftovers(self.project)
         counts["left over"] += len(left)
-        counts["running"] += self.running()
-        faults += left + ["a run says it runs"] * (self.running() > 0)
-        return [f"{name}, moment {moment}, {number.name}: {fault}" for fault in faults]
+        return faults + left
 
     def _finished(self) -> dict[Path, int]:
         """When each finished file of scores was made."""
