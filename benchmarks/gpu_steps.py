@@ -35,6 +35,7 @@ from full_size import (
     timed,
 )
 from measuring import Report, in_environment
+from with_unsloth import RESULT, TASK
 
 from persona_leakage.model import scoring
 from persona_leakage.model.architecture import packed_budget
@@ -215,11 +216,11 @@ def unsloth(python, base, made_of):
     with tempfile.TemporaryDirectory() as folder:
         base.save_pretrained(folder)
         made_of.tokenizer.save_pretrained(folder)
-        Path(folder, "task.json").write_text(json.dumps(task))
+        Path(folder, TASK).write_text(json.dumps(task))
         for dropout, padded in product((recipe.lora.dropout, 0.0), ([], ["--padded"])):
             # the folder is where it writes what it compiles
             in_environment(python, [script, folder, dropout, *padded], cwd=folder)
-            found.append(json.loads(Path(folder, "result.json").read_text()))
+            found.append(json.loads(Path(folder, RESULT).read_text()))
     return found
 
 

@@ -1,4 +1,4 @@
-"""Train with Unsloth, in an environment of its own: ``gpu_steps.py --unsloth`` starts this.
+"""Train with Unsloth, in an environment of its own: ``gpu_steps.py`` starts this.
 
     python benchmarks/with_unsloth.py FOLDER DROPOUT [--padded]
 

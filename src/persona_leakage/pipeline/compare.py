@@ -22,10 +22,10 @@ from persona_leakage.pipeline.paths import BESIDE
 from persona_leakage.pipeline.tracking import provenance, use_store
 from persona_leakage.report.page import differing
 from persona_leakage.report.write import write_report
+from persona_leakage.study.parameters import WHICH_CELLS
 from persona_leakage.study.results import FinishedCell, read_cell
 
 OUTPUTS = Path("outputs")
-LISTS = ("sources", "seeds", "variants", "extra_cells")  # which cells there are: no setting
 MOST_NAMED = 3  # parameters that a label holds
 WORD = re.compile(r"[\w.+-]+=[\w.+-]+")
 
@@ -103,7 +103,7 @@ def named(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
             for each in cells
             if each.result.study == study
         }
-        keys = [key for key in differing(settings) if key not in LISTS]
+        keys = [key for key in differing(settings) if key not in WHICH_CELLS]
         for fingerprint, params in settings.items():
             words = [f"{key}={params.get(key, '')}" for key in keys]
             if not 0 < len(words) <= MOST_NAMED or not all(map(WORD.fullmatch, words)):

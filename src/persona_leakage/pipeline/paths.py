@@ -50,7 +50,7 @@ def personas(study: Study) -> Path:
 
 
 def centroids(study: Study) -> Path:
-    """Folder with ``centroids.safetensors``, ``manifest.json`` and ``rendered``.
+    """Folder with ``centroids.safetensors``, ``manifest.json`` and ``rendered.json``.
 
     Parameters
     ----------

@@ -297,6 +297,10 @@ class ExtraCell(Section):
     variant: Variant
 
 
+# of a study: which cells there are, and not what one is computed from
+WHICH_CELLS = ("sources", "seeds", "variants", "extra_cells")
+
+
 class Study(Section):
     """All parameters of a study.
 
@@ -400,7 +404,7 @@ class Study(Section):
 
     def fingerprint(self) -> str:
         """Identify what a cell is computed from: everything but which cells there are."""
-        content = self.model_dump(exclude={"sources", "seeds", "variants", "extra_cells"})
+        content = self.model_dump(exclude={*WHICH_CELLS})
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
