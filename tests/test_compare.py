@@ -63,16 +63,18 @@ def test_leftovers_of_other_settings_are_told_apart(leave, tmp_path):
     }
 
 
-def trained(seed, epochs, run="", sources=("villain",)):
+def trained(seed, epochs, run="", **more):
     """Return a cell of a study that was trained for so many epochs, of an MLflow run or on disk."""
     cell = finished(seed, study="made", fingerprint=f"{epochs:016}")
-    params = cell.result.params | {"train.epochs": epochs, "sources": list(sources)}
+    params = cell.result.params | {"train.epochs": epochs} | more
     result = cell.result.model_copy(update={"params": params})
     return replace(cell, result=result, label=f"made@{run}" if run else "made")
 
 
 def test_settings_are_named_by_what_they_differ_in_and_no_other_is_a_seed_of_them():
-    cells = compare.named([trained(42, 1), trained(137, 2), trained(7, 2, sources=("spy",))])
+    beside = {"extra_cells.spy-7-contrastive.seed": 7}
+    other = trained(7, 2, sources=["spy"], **beside)
+    cells = compare.named([trained(42, 1), trained(137, 2), other])
     assert [cell.label for cell in cells] == ["made train.epochs=1", *["made train.epochs=2"] * 2]
     tables = study_tables("made", cells, [], {}, published())
     assert [(group.study, len(group.cells)) for group in tables.groups] == [

@@ -187,7 +187,7 @@ def trainer_of(
         per_device_train_batch_size=recipe.batch_size,
         lr_scheduler_type="cosine",
         warmup_steps=math.ceil(recipe.warmup_fraction * steps),
-        optim="adamw_torch" if device().type == "cpu" else "adamw_torch_fused",
+        optim="adamw_torch_fused",
         adam_beta1=0.9,
         adam_beta2=0.999,
         adam_epsilon=1e-8,
