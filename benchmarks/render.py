@@ -166,6 +166,34 @@ on each GPU by a process of its own. Medians of three alternating rounds. The sc
 """
 
 
+def pocket(numbers):
+    """Write the section of the pocket study from nothing, and of what its products need."""
+    if not numbers:
+        return "## The pocket study\n\nNot measured.\n"
+    seconds, rate, machine = numbers["seconds"], numbers["gflops"], numbers["machine"]
+    needed = {stage: gflop / rate for stage, gflop in numbers["needed_gflop"].items()}
+    total, products = sum(seconds.values()), sum(needed.values())
+    rows = [["stage", "seconds", "its products alone"]]
+    for stage in needed:
+        rows.append([stage, f"{seconds[stage]:.0f}", f"{needed[stage]:.0f}"])
+    others = sum(took for stage, took in seconds.items() if stage not in needed)
+    rows.append([f"the other {len(seconds) - len(needed)} parts", f"{others:.0f}", ""])
+    rows.append(["**all**", f"**{total:.0f}**", f"**{products:.0f}**"])
+    return f"""## The pocket study
+
+`python benchmarks/pocket.py FOLDER docs/performance/pocket.json` on {where(machine)}: `make repro`
+in a fresh clone, the environment being there; a stage's seconds hold its start and DVC's work.
+Beside them what the matrix products that it cannot do without would take, in float32 at the
+{rate:.0f} GFLOP/s that this processor gives a product of their size.
+
+{table(rows)}
+
+The target is 300 s. Products leave {300 - products:.0f} of them for all else, which takes
+{total - products:.0f} here, starts and statistics included: it is met by a processor that
+multiplies several times as fast, or by a smaller study.
+"""
+
+
 def starts(numbers):
     """Write the section of what the stages take to start."""
     if not numbers:
@@ -424,6 +452,7 @@ over ours.
 
 {processor_scoring(load("processor_scoring"))}
 {processor_training(load("processor_training"))}
+{pocket(load("pocket"))}
 {starts(load("starts"))}
 {gpu(load("gpu"))}
 {gpu_steps(load("gpu_steps"))}

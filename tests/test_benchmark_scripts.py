@@ -15,6 +15,7 @@ COMMANDS = [
     "against_vllm",
     "full_size",
     "gpu_steps",
+    "pocket",
     "processor_scoring",
     "processor_training",
     "several_gpus",
