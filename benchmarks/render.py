@@ -181,16 +181,17 @@ def pocket(numbers):
     rows.append(["**all**", f"**{total:.0f}**", f"**{products:.0f}**"])
     return f"""## The pocket study
 
-`python benchmarks/pocket.py FOLDER docs/performance/pocket.json` on {where(machine)}: `make repro`
-in a fresh clone, the environment being there; a stage's seconds hold its start and DVC's work.
-Beside them what the matrix products that it cannot do without would take, in float32 at the
-{rate:.0f} GFLOP/s that this processor gives a product of their size.
+`python benchmarks/pocket.py FOLDER docs/performance/pocket.json` on {where(machine)}:
+`make repro` in a fresh clone, the environment being there; a stage's seconds hold its start and
+DVC's work. Beside them what the matrix products that it cannot do without would take, in float32
+at the {rate:.0f} GFLOP/s that this processor gives a product of their size.
 
 {table(rows)}
 
 The target is 300 s. Products leave {300 - products:.0f} of them for all else, which takes
-{total - products:.0f} here, starts and statistics included: it is met by a processor that
-multiplies several times as fast, or by a smaller study.
+{total - products:.0f} here, starts and statistics included: a processor would have to multiply
+several times as fast. What smaller studies would conclude is in
+[pocket_search.md](pocket_search.md).
 """
 
 
