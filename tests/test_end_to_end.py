@@ -121,10 +121,11 @@ def test_an_unused_persona_is_written_down_and_nothing_else_runs(project, enviro
 def test_dvc_shows_metrics_plots_and_the_graph(project, environment):
     assert "source_delta" in run(project, environment, "dvc", "metrics", "show", "--json")
     run(project, environment, "dvc", "metrics", "diff")
-    run(project, environment, "dvc", "plots", "show")
-    page = (project / "dvc_plots" / "index.html").read_text()
-    assert re.search(r'<img src="[^"]*seeds.png"', page)  # which needs no network
-    assert page.count("vega-lite/v5.json") == 2
+    for command in (["show"], ["diff", "HEAD"]):
+        run(project, environment, "dvc", "plots", *command)
+        page = (project / "dvc_plots" / "index.html").read_text()
+        assert re.search(r'<img src="[^"]*seeds.png"', page)  # which needs no network
+        assert page.count("vega-lite/v5.json") == 2
     assert "train@villain-42-contrastive" in run(project, environment, "dvc", "dag")
 
 
