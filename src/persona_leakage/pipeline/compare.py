@@ -103,9 +103,7 @@ def named(cells: Sequence[FinishedCell]) -> list[FinishedCell]:
             for each in cells
             if each.result.study == study
         }
-        keys = [
-            key for key in differing(settings) if key.partition(".")[0] not in WHICH_CELLS
-        ]
+        keys = [key for key in differing(settings) if key.partition(".")[0] not in WHICH_CELLS]
         for fingerprint, params in settings.items():
             words = [f"{key}={params.get(key, '')}" for key in keys]
             if not 0 < len(words) <= MOST_NAMED or not all(map(WORD.fullmatch, words)):
