@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import platform
 import re
+import resource
 import statistics
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from persona_leakage.model.scoring import Item
 from persona_leakage.model.shared_prefix import common_prefix
 
 ROUNDS = 3
+TOKENS = 768  # of a forward pass on a processor
 
 
 class Report(dict[str, Any]):
@@ -111,6 +113,26 @@ def needed_tokens(items: Sequence[Item]) -> tuple[int, list[int]]:
         len(item.prompt) - shared + sum(len(ids) - 1 for ids in item.continuations)
         for item in items
     ]
+
+
+def decoder_weights(model: Any) -> int:
+    """Weights of the decoder's matrices: a token that is computed needs two FLOPs for each."""
+    decoder = model.get_decoder()
+    return sum(p.numel() for name, p in decoder.named_parameters() if name.endswith("proj.weight"))
+
+
+def gflops(multiply: Callable[[torch.Tensor], Any], weight: torch.Tensor) -> float:
+    """GFLOP/s at which ``TOKENS`` tokens are multiplied with a matrix; median of five rounds."""
+    tokens = torch.randn(TOKENS, weight.shape[1]).to(weight.dtype)
+    with torch.inference_mode():
+        seconds = alternate({"x": lambda: [multiply(tokens) for _ in range(50)]}, 5)["x"]
+    return 2 * TOKENS * weight.numel() * 50 / statistics.median(seconds) / 1e9
+
+
+def children_seconds() -> float:
+    """Processor seconds, user and system, of all processes that this one started and that ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def growth(

@@ -9,17 +9,24 @@ clone stays, with the study that it computed.
 """
 
 import argparse
+import math
 import os
 import re
-import resource
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from measuring import Report, alternate, needed_tokens, processor
+from measuring import (
+    Report,
+    children_seconds,
+    decoder_weights,
+    gflops,
+    needed_tokens,
+    processor,
+)
 
 from persona_leakage.behaviours.behaviour import load_behaviour
 from persona_leakage.data.catalog import load_neutral
@@ -27,6 +34,7 @@ from persona_leakage.data.persona_sets import Evaluated, Participants, by_name, 
 from persona_leakage.data.questions import read_questions
 from persona_leakage.files import read_as
 from persona_leakage.model.chat import Asked
+from persona_leakage.model.kernels import product
 from persona_leakage.model.loading import load_tokenizer, load_weights
 from persona_leakage.model.scoring import items
 from persona_leakage.pipeline import paths
@@ -56,7 +64,7 @@ def main() -> None:
     report.note("gflops", statistics.mean([before, rate()]))
     study = load_study()
     tokens = needed(study)
-    weights = body(study)
+    weights = decoder_weights(load_weights(paths.model(study), "float32"))
     report.note("tokens", tokens)
     report.note("weights", weights)
     report.note(
@@ -70,7 +78,7 @@ def main() -> None:
 
 def timed(command: Sequence[str]) -> tuple[dict[str, float], float]:
     """Seconds by stage, all between two among the first's, and processor seconds of it all."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     seconds, stage, start = {}, "start", time.perf_counter()
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout:
@@ -82,22 +90,13 @@ def timed(command: Sequence[str]) -> tuple[dict[str, float], float]:
     seconds[stage] = time.perf_counter() - start
     if process.returncode:
         raise SystemExit(process.returncode)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return seconds, children_seconds() - before
 
 
 def rate() -> float:
-    """GFLOP/s at which this processor multiplies 768 tokens with SmolLM2's widest matrix."""
-    tokens, weight = torch.randn(768, 576), torch.randn(1536, 576)
-    work = {"x": lambda: [torch.nn.functional.linear(tokens, weight) for _ in range(100)]}
-    with torch.inference_mode():
-        return 2 * 768 * weight.numel() * 100 / statistics.median(alternate(work, 9)["x"]) / 1e9
-
-
-def body(study: Study) -> int:
-    """Weights of the decoder's matrices."""
-    decoder = load_weights(paths.model(study), "float32").get_decoder()
-    return sum(p.numel() for name, p in decoder.named_parameters() if name.endswith("proj.weight"))
+    """GFLOP/s at which scoring multiplies tokens with SmolLM2's widest matrix."""
+    weight = torch.randn(1536, 576)
+    return gflops(lambda tokens: product(tokens, weight), weight)
 
 
 def needed(study: Study) -> dict[str, tuple[int, int]]:
@@ -126,9 +125,9 @@ def needed(study: Study) -> dict[str, tuple[int, int]]:
     examples = read_examples(paths.contrast(study, cell) / "examples.jsonl")
     rows = tokenised(examples, tokenizer, study.train.max_length, study.model.system_role)
     size = study.train.batch_size
-    epoch = sum(batched(rows, size))
-    steps = -(-len(rows) // size)
-    directions = round(epoch / steps * -(-2 * affordable(EXAMPLES) // size))
+    batches = batched(rows, size)
+    epoch = sum(batches)
+    directions = round(epoch / len(batches) * math.ceil(2 * affordable(EXAMPLES) / size))
     scored = asked([everyone[name].prompt for name in names], test)
     return {
         "centroids": (states, 0),
@@ -139,10 +138,12 @@ def needed(study: Study) -> dict[str, tuple[int, int]]:
     }
 
 
-def batched(rows: Sequence[dict], size: int) -> Iterator[int]:
+def batched(rows: Sequence[dict], size: int) -> list[int]:
     """Tokens of each batch of an epoch, in the order of the training set, without padding."""
-    for start in range(0, len(rows), size):
-        yield int((laid_out(rows[start : start + size])["trees"] >= 0).sum())
+    return [
+        int((laid_out(rows[start : start + size])["trees"] >= 0).sum())
+        for start in range(0, len(rows), size)
+    ]
 
 
 if __name__ == "__main__":

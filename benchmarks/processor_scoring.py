@@ -14,6 +14,8 @@ from measuring import (
     ROUNDS,
     Report,
     alternate,
+    decoder_weights,
+    gflops,
     growth,
     needed_tokens,
     parse_arguments,
@@ -32,13 +34,8 @@ from persona_leakage.model.scoring import continuation_logprobs, items, plain_lo
 
 def needed_flops(model, prompts):
     """FLOPs of the decoder's matrices for the tokens that have to be computed: 2 per weight."""
-    body = sum(
-        p.numel()
-        for name, p in model.get_decoder().named_parameters()
-        if name.endswith("proj.weight")
-    )
     shared, counts = needed_tokens(prompts)
-    return 2 * body * (shared + sum(counts))
+    return 2 * decoder_weights(model) * (shared + sum(counts))
 
 
 def score_side(side, model_folder, prompts):
@@ -66,10 +63,7 @@ def main():
     for name, scorer in (("float32", model), ("bfloat16", half)):
         # by the very layer that scoring uses
         product = scorer.get_decoder().layers[0].mlp.up_proj
-        tokens = torch.randn(768, product.in_features).to(scorer.dtype)
-        with torch.inference_mode():
-            times = alternate({"x": lambda x=tokens, f=product: [f(x) for _ in range(50)]}, 5)["x"]
-        rates[name] = 2 * 768 * product.weight.numel() * 50 / statistics.median(times) / 1e9
+        rates[name] = gflops(product, product.weight)
     report.note("matrix_gflops", rates)
 
     by_label, by_text = Taught(scoring="label", answer_opens="user"), Taught(scoring="option_text")

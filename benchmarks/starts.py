@@ -10,13 +10,12 @@ compute is a row of its own. The least of the rounds counts: a busy machine make
 import argparse
 import os
 import re
-import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import yaml
-from measuring import Report, processor
+from measuring import Report, children_seconds, processor
 
 BARE = "python -c pass"
 LIBRARIES = "torch and transformers"
@@ -56,12 +55,11 @@ def main() -> None:
 
 def seconds(code: str) -> float:
     """Processor seconds of an interpreter that runs the code, on one core."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    before = children_seconds()
     subprocess.run(
         [sys.executable, "-c", code], check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
     )
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return children_seconds() - before
 
 
 def loads_a_model(code: str) -> bool:
